@@ -1,0 +1,62 @@
+"""
+One backbone, many heads, everything else is Hugging Face.
+
+The public names are imported on first use, so that `import mt_transformers` and the command line's `--help` do not
+pay for torch and transformers.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .version import __version__ as __version__
+
+# Public name -> the module or sub-package that defines it. `__all__` and the lazy lookup come from this table.
+_PUBLIC = {
+    "Backbone": "backbone",
+    "DataCollatorForMultiTask": "data",
+    "Head": "heads",
+    "HeadConfig": "heads",
+    "Mixture": "data",
+    "MultiTaskConfig": "configuration",
+    "MultiTaskModel": "modeling",
+    "MultiTaskModelOutput": "modeling",
+    "MultiTaskTrainer": "training",
+    "MultiTaskTrainingArguments": "training",
+    "Task": "data",
+    "get_head_config": "heads",
+    "register_head": "heads",
+}
+
+__all__ = list(_PUBLIC)
+
+
+if TYPE_CHECKING:
+    from .backbone import Backbone as Backbone
+    from .configuration import MultiTaskConfig as MultiTaskConfig
+    from .data import DataCollatorForMultiTask as DataCollatorForMultiTask
+    from .data import Mixture as Mixture
+    from .data import Task as Task
+    from .heads import Head as Head
+    from .heads import HeadConfig as HeadConfig
+    from .heads import get_head_config as get_head_config
+    from .heads import register_head as register_head
+    from .modeling import MultiTaskModel as MultiTaskModel
+    from .modeling import MultiTaskModelOutput as MultiTaskModelOutput
+    from .training import MultiTaskTrainer as MultiTaskTrainer
+    from .training import MultiTaskTrainingArguments as MultiTaskTrainingArguments
+else:
+    # Hidden from type checkers: with a module-level `__getattr__` in sight they accept any misspelt name.
+    def __getattr__(name: str) -> object:
+        """Import a public name on first use (PEP 562)."""
+        if name not in _PUBLIC:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    """List the public names beside what is imported already."""
+    return sorted({*globals(), *_PUBLIC})
