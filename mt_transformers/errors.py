@@ -1,0 +1,44 @@
+"""The one exception for input that cannot be used, so that a command line can tell it from a defect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = ["InputError", "check_known"]
+
+
+class InputError(ValueError):
+    """
+    Something that the user gave cannot be used: a recipe, a column, a label, a folder, a name.
+
+    The message says what was expected, what was found and where (file, task, head, column, row). The command line
+    prints it alone and exits with status 2; in Python it is a `ValueError`.
+    """
+
+
+def check_known(found: Iterable[str], known: Iterable[str], where: str, what: str = "key") -> None:
+    """
+    Refuse names that are not known, with the nearest known one as a hint.
+
+    Args:
+        found (`Iterable[str]`): The names that were given.
+        known (`Iterable[str]`): The names that exist.
+        where (`str`): Where they were given, as the message shall say it.
+        what (`str`, *optional*, defaults to `"key"`): What such a name is called.
+
+    Raises:
+        InputError: If a name in `found` is not in `known`.
+
+    Example:
+        >>> check_known(["poolng"], ["pooling", "id2label"], "head 'intent'")
+        Traceback (most recent call last):
+            ...
+        mt_transformers.errors.InputError: head 'intent': unknown key 'poolng', did you mean 'pooling'? Known: id2label, pooling.
+    """
+    known = sorted(known)
+    for name in found:
+        if name not in known:
+            near = get_close_matches(str(name), known, n=1)
+            hint = f", did you mean {near[0]!r}?" if near else "."
+            raise InputError(f"{where}: unknown {what} {name!r}{hint} Known: {', '.join(known) or 'none'}.")
