@@ -1,0 +1,98 @@
+"""From encoded tokens to one vector a row."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+
+from ..errors import InputError
+
+__all__ = ["Pooling", "PoolingMode", "check_pooling", "masked_mean"]
+
+PoolingMode = Literal["auto", "cls", "mean", "max", "last", "attention"]
+
+
+def check_pooling(pooling: str) -> None:
+    """Refuse a pooling that does not exist, naming those that do."""
+    if pooling not in get_args(PoolingMode):
+        raise InputError(f"pooling: expected one of {', '.join(get_args(PoolingMode))}, found {pooling!r}.")
+
+
+def masked_mean(encoded: torch.Tensor, encoded_mask: torch.Tensor) -> torch.Tensor:
+    """
+    Average the encoded tokens of each row, padding left out.
+
+    Source: Reimers and Gurevych (2019), https://huggingface.co/papers/1908.10084, section 3. A row without any token
+    gives zeros.
+
+    Args:
+        encoded (`torch.Tensor` of shape `(rows, sequence_length, hidden_size)`): Output of the backbone.
+        encoded_mask (`torch.Tensor` of shape `(rows, sequence_length)`): True for tokens, False for padding.
+
+    Returns:
+        `torch.Tensor` of shape `(rows, hidden_size)`.
+
+    Example:
+        >>> masked_mean(torch.tensor([[[1.0], [9.0]]]), torch.tensor([[True, False]]))
+        tensor([[1.]])
+    """
+    # (rows, sequence_length, 1)
+    weights = encoded_mask.unsqueeze(-1).to(encoded.dtype)
+    # (rows, hidden_size)
+    return (encoded * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+class Pooling(nn.Module):
+    """
+    One vector for each row, whichever side the padding is on.
+
+    Args:
+        pooling (`str`):
+            `cls` takes the first token that is not padding, `last` the last one, `mean` and `max` go over all tokens,
+            `attention` weighs the tokens by a learned score (Yang et al. 2016, https://aclanthology.org/N16-1174,
+            equations 5 to 7, with a linear score).
+        hidden_size (`int`): Size of the encoded features.
+
+    Example:
+        >>> left_padded = torch.tensor([[[0.0], [1.0], [2.0]]]), torch.tensor([[False, True, True]])
+        >>> Pooling("cls", hidden_size=1)(*left_padded), Pooling("last", hidden_size=1)(*left_padded)
+        (tensor([[1.]]), tensor([[2.]]))
+    """
+
+    def __init__(self, pooling: str, hidden_size: int) -> None:
+        super().__init__()
+        if pooling == "auto":
+            raise ValueError("'auto' is resolved by the model's config: give the pooling that it stands for.")
+        check_pooling(pooling)
+        self.pooling = pooling
+        self.score = nn.Linear(hidden_size, 1) if pooling == "attention" else None
+
+    def forward(self, encoded: torch.Tensor, encoded_mask: torch.Tensor) -> torch.Tensor:
+        """
+        Pool.
+
+        Args:
+            encoded (`torch.Tensor` of shape `(rows, sequence_length, hidden_size)`): Output of the backbone.
+            encoded_mask (`torch.Tensor` of shape `(rows, sequence_length)`): True for tokens, False for padding.
+
+        Returns:
+            `torch.Tensor` of shape `(rows, hidden_size)`.
+        """
+        mask = encoded_mask.bool()
+        if self.pooling == "mean":
+            return masked_mean(encoded, mask)
+        if self.pooling == "max":
+            lowest = torch.finfo(encoded.dtype).min
+            return encoded.masked_fill(~mask.unsqueeze(-1), lowest).amax(dim=1)
+        if self.score is not None:
+            lowest = torch.finfo(encoded.dtype).min
+            # (rows, sequence_length, 1)
+            weights = self.score(encoded).masked_fill(~mask.unsqueeze(-1), lowest).softmax(dim=1)
+            return (encoded * weights).sum(dim=1)
+        # (rows,)
+        position = mask.int().argmax(dim=1)
+        if self.pooling == "last":
+            position = mask.shape[1] - 1 - mask.flip(1).int().argmax(dim=1)
+        return encoded[torch.arange(len(encoded), device=encoded.device), position]

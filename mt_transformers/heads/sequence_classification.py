@@ -1,0 +1,261 @@
+"""One label, or any number of labels, for a whole row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import initialization
+from transformers.activations import ACT2FN
+
+from ..errors import InputError
+from .base import IGNORED, Head, LabelSource, Word, full_precision, item_mask
+from .labels import ClassHeadConfig, balanced_weights, check_label_feature, element_feature, label_ids
+from .pooling import Pooling, check_pooling
+from .registry import register_head
+
+__all__ = ["SequenceClassificationHead", "SequenceClassificationHeadConfig", "feed_forward"]
+
+_PROBLEM_TYPES = ("single_label_classification", "multi_label_classification")
+
+
+@dataclass(kw_only=True)
+class SequenceClassificationHeadConfig(ClassHeadConfig):
+    """
+    Config of [`SequenceClassificationHead`].
+
+    Args:
+        problem_type (`str`, *optional*, defaults to `"single_label_classification"`):
+            That, or `"multi_label_classification"`, where an item is one yes or no: a row has `num_labels` of them.
+        pooling (`str`, *optional*, defaults to `"auto"`): How a row becomes one vector, see [`Pooling`].
+        classifier_dropout (`float`, *optional*, defaults to 0.1): Dropout before the classifier (fraction).
+        hidden_sizes (`list[int]`, *optional*): Sizes of feed-forward layers between pooling and classifier.
+        hidden_act (`str`, *optional*, defaults to `"gelu"`): Activation behind each of them.
+        class_weights (`list[float]`, `dict[str, float]` or `"balanced"`, *optional*):
+            Weight of each class in the loss; for multi-label rows the weight of a present label against an absent
+            one. `"balanced"` takes them from the training rows. A mean still divides by the number of items, so that
+            the losses of the optimizer step's parts add up.
+        label_smoothing (`float`, *optional*, defaults to 0.0): Szegedy et al. (2016), section 7 (fraction).
+        threshold (`float`, *optional*, defaults to 0.5): Probability from which a label of several counts as present.
+    """
+
+    problem_type: Literal["single_label_classification", "multi_label_classification"] = "single_label_classification"
+    pooling: str = "auto"
+    classifier_dropout: float = 0.1
+    hidden_sizes: list[int] = field(default_factory=list)
+    hidden_act: str = "gelu"
+    class_weights: list[float] | dict[str, float] | Literal["balanced"] | None = None
+    label_smoothing: float = 0.0
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_pooling(self.pooling)
+        if self.problem_type not in _PROBLEM_TYPES:
+            raise InputError(f"problem_type: expected one of {', '.join(_PROBLEM_TYPES)}, found {self.problem_type!r}.")
+        for name in ("classifier_dropout", "label_smoothing", "threshold"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name}: expected a fraction in [0, 1), found {getattr(self, name)!r}.")
+        if self.hidden_act not in ACT2FN:
+            raise InputError(f"hidden_act: expected one of {', '.join(ACT2FN)}, found {self.hidden_act!r}.")
+        if self.num_labels is not None:
+            self._check_weights()
+
+    def _check_weights(self) -> None:
+        weights = self.class_weights
+        if isinstance(weights, dict):
+            if set(weights) != set(self.names):
+                raise InputError(f"class_weights: expected a weight for each of {self.names}, found {sorted(weights)}.")
+            weights = self.class_weights = [float(weights[name]) for name in self.names]
+        if weights is None or weights == "balanced":
+            return
+        if len(weights) != self.num_labels or not all(weight >= 0 for weight in weights):
+            raise InputError(f"class_weights: expected {self.num_labels} numbers from 0 up, found {weights!r}.")
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a row may have any number of labels."""
+        return self.problem_type == "multi_label_classification"
+
+    @property
+    def default_metrics(self) -> tuple[str, ...]:
+        return ("f1_macro", "f1_micro") if self.multi_label else ("accuracy", "f1_macro")
+
+    @property
+    def known_metrics(self) -> tuple[str, ...]:
+        known = ("accuracy", "f1_macro", "f1_micro", "f1_weighted")
+        return known if self.multi_label else (*known, "matthews_correlation")
+
+    def metric_options(self, metric: str) -> dict[str, Any]:
+        return {"multilabel": True} if self.multi_label and metric in self.known_metrics else {}
+
+    def resolve(self, default_pooling: str) -> None:
+        self.pooling = default_pooling if self.pooling == "auto" else self.pooling
+
+    def check_complete(self) -> None:
+        super().check_complete()
+        self._check_weights()
+        if self.class_weights == "balanced":
+            raise InputError("class_weights is 'balanced', but no training data was read to count the classes.")
+
+    def class_feature(self, source: LabelSource) -> Any:
+        if not self.multi_label:
+            return source.feature
+        inner = element_feature(source.feature)
+        if inner is None:
+            raise InputError(f"{source.where}: expected a list of labels a row, found {source.feature}.")
+        return inner
+
+    def complete(self, sources: Sequence[LabelSource]) -> None:
+        weights, self.class_weights = self.class_weights, None
+        super().complete(sources)
+        self.class_weights = weights
+        if weights == "balanced":
+            labels = torch.cat(
+                [self.collate_labels(self.encode_labels(v := each.read(), each, range(len(v)), []), 0) for each in sources]
+            )
+            self.class_weights = self._balanced(labels.numpy())
+        self._check_weights()
+
+    def _balanced(self, labels: np.ndarray) -> list[float]:
+        if not self.multi_label:
+            return balanced_weights(np.bincount(labels[labels != IGNORED], minlength=self.num_labels or 0))
+        labels = labels[~np.isnan(labels).any(axis=1)]
+        present = labels.sum(axis=0)
+        return np.where(present > 0, (len(labels) - present) / np.maximum(present, 1), 0.0).tolist()
+
+    def encode_labels(
+        self, values: Sequence[Any], source: LabelSource, rows: Sequence[int], word_ids: Sequence[list[int | None]]
+    ) -> list[Any]:
+        feature = self.class_feature(source)
+        check_label_feature(feature, source)
+        if not self.multi_label:
+            return label_ids(values, feature, source, rows, self).tolist()
+        flat = [label for value in values for label in value or ()]
+        owner = [index for index, value in enumerate(values) for _ in value or ()]
+        ids = label_ids(flat, feature, source, [rows[index] for index in owner], self)
+        # (rows, num_labels)
+        encoded = np.zeros((len(values), cast(int, self.num_labels)), dtype=np.float32)
+        chosen = ids != IGNORED
+        encoded[np.array(owner, dtype=np.int64)[chosen], ids[chosen]] = 1
+        encoded[[index for index, value in enumerate(values) if value is None]] = np.nan
+        return list(encoded)
+
+    def collate_labels(self, labels: Sequence[Any], sequence_length: int) -> torch.Tensor:
+        if not self.multi_label:
+            return torch.tensor([IGNORED if label is None else label for label in labels], dtype=torch.long)
+        nothing = np.full(cast(int, self.num_labels), np.nan, dtype=np.float32)
+        stacked = np.stack([nothing if label is None else np.asarray(label, dtype=np.float32) for label in labels])
+        return torch.from_numpy(stacked)
+
+    def metric_inputs(self, metric: str, predictions: np.ndarray, references: np.ndarray) -> tuple[Any, Any]:
+        if self.multi_label:
+            kept = ~np.isnan(references).any(axis=1)
+            return predictions[kept].astype(np.int64), references[kept].astype(np.int64)
+        kept = references != IGNORED
+        return predictions[kept], references[kept]
+
+
+def feed_forward(sizes: Sequence[int], hidden_act: str, dropout: float) -> nn.Sequential:
+    """
+    Feed-forward layers, each followed by its activation and dropout.
+
+    Args:
+        sizes (`Sequence[int]`): Size of the input, then of each layer.
+        hidden_act (`str`): Name of the activation, as transformers spells it.
+        dropout (`float`): Dropout behind each activation (fraction).
+
+    Returns:
+        `nn.Sequential`: The layers; empty for a single size.
+
+    Example:
+        >>> len(feed_forward([8, 4], "relu", 0.1)), len(feed_forward([8], "relu", 0.1))
+        (3, 0)
+    """
+    layers: list[nn.Module] = []
+    for size, next_size in zip(sizes, sizes[1:], strict=False):
+        layers += [nn.Linear(size, next_size), ACT2FN[hidden_act], nn.Dropout(dropout)]
+    return nn.Sequential(*layers)
+
+
+@register_head("sequence_classification")
+class SequenceClassificationHead(Head):
+    """
+    Classify whole rows: pooling, optional feed-forward layers, a linear classifier.
+
+    Args:
+        config ([`SequenceClassificationHeadConfig`]): The head's config.
+        hidden_size (`int`): Size of the encoded features.
+    """
+
+    config_class = SequenceClassificationHeadConfig
+    config: SequenceClassificationHeadConfig
+
+    def __init__(self, config: SequenceClassificationHeadConfig, hidden_size: int) -> None:
+        super().__init__(config, hidden_size)
+        sizes = [hidden_size, *config.hidden_sizes]
+        num_labels = cast(int, config.num_labels)
+        self.pooler = Pooling(config.pooling, hidden_size)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.feed_forward = feed_forward(sizes, config.hidden_act, config.classifier_dropout)
+        self.classifier = nn.Linear(sizes[-1], num_labels)
+        self.class_weights: torch.Tensor | None
+        self.register_buffer("class_weights", None if config.class_weights is None else torch.ones(num_labels))
+
+    def init_weights(self) -> None:
+        if self.class_weights is not None:
+            initialization.copy_(self.class_weights, torch.tensor(self.config.class_weights))
+
+    def forward(
+        self, encoded: torch.Tensor, encoded_mask: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        # (rows, hidden_size)
+        features = self.feed_forward(self.dropout(self.pooler(encoded, encoded_mask)))
+        # (rows, num_labels)
+        logits = self.classifier(features)
+        if labels is None:
+            return {"logits": logits}
+        loss = self._multi_label_losses if self.config.multi_label else self._single_label_losses
+        return {"logits": logits, "row_losses": loss(full_precision(logits), labels)}
+
+    def _single_label_losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
+        return functional.cross_entropy(
+            logits,
+            labels,
+            weight=weights,
+            ignore_index=IGNORED,
+            reduction="none",
+            label_smoothing=self.config.label_smoothing,
+        )
+
+    def _multi_label_losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        mask = item_mask(labels)
+        smoothing = self.config.label_smoothing
+        targets = torch.where(mask, labels.to(logits.dtype), 0.0) * (1 - smoothing) + smoothing / 2
+        weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
+        # (rows, num_labels)
+        losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none", pos_weight=weights)
+        return torch.where(mask, losses, 0.0).sum(dim=1)
+
+    def predictions(self, outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
+        if self.config.multi_label:
+            return (full_precision(outputs["logits"]).sigmoid() >= self.config.threshold).to(torch.int8)
+        return outputs["logits"].argmax(dim=-1)
+
+    def decode(self, outputs: dict[str, torch.Tensor], words: Sequence[Sequence[Word]]) -> list[Any]:
+        logits, names = full_precision(outputs["logits"]), self.config.names
+        if not self.config.multi_label:
+            scores, ids = logits.softmax(dim=-1).max(dim=-1)
+            pairs = zip(ids.tolist(), scores.tolist(), strict=True)
+            return [{"label": names[index], "score": score} for index, score in pairs]
+        answers = []
+        for row in logits.sigmoid().tolist():
+            chosen = [(score, name) for score, name in zip(row, names, strict=True) if score >= self.config.threshold]
+            answers.append([{"label": name, "score": score} for score, name in sorted(chosen, reverse=True)])
+        return answers

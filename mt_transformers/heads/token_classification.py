@@ -1,0 +1,204 @@
+"""A label for each word: tags, entities, slots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast, get_args
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..errors import InputError
+from .base import IGNORED, Head, LabelSource, Word, full_precision
+from .labels import ClassHeadConfig, check_label_feature, element_feature, label_ids
+from .registry import register_head
+from .transitions import (
+    LabelScheme,
+    allowed_transitions,
+    best_valid_sequence,
+    check_scheme,
+    entity_spans,
+    find_scheme,
+)
+
+__all__ = ["TokenClassificationHead", "TokenClassificationHeadConfig"]
+
+
+@dataclass(kw_only=True)
+class TokenClassificationHeadConfig(ClassHeadConfig):
+    """
+    Config of [`TokenClassificationHead`].
+
+    Args:
+        label_scheme (`str`, *optional*, defaults to `"auto"`):
+            `bio` or `bioes` where the labels mark entities: only valid sequences are predicted, and entities are
+            scored. `plain` where each word has a label of its own. `auto` goes by the label names.
+        classifier_dropout (`float`, *optional*, defaults to 0.1): Dropout before the classifier (fraction).
+    """
+
+    word_level: ClassVar[bool] = True
+
+    label_scheme: LabelScheme = "auto"
+    classifier_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.label_scheme not in get_args(LabelScheme):
+            expected = ", ".join(get_args(LabelScheme))
+            raise InputError(f"label_scheme: expected one of {expected}, found {self.label_scheme!r}.")
+        if not 0 <= self.classifier_dropout < 1:
+            raise InputError(f"classifier_dropout: expected a fraction in [0, 1), found {self.classifier_dropout!r}.")
+        if self.label_scheme in ("bio", "bioes") and self.names:
+            check_scheme(self.names, self.label_scheme)
+
+    @property
+    def scheme(self) -> str:
+        """How entities are written, `auto` resolved."""
+        return find_scheme(self.names) if self.label_scheme == "auto" else self.label_scheme
+
+    @property
+    def default_metrics(self) -> tuple[str, ...]:
+        return ("accuracy", "f1_macro") if self.scheme == "plain" else ("entity_f1", "accuracy")
+
+    @property
+    def known_metrics(self) -> tuple[str, ...]:
+        known = ("accuracy", "f1_macro", "f1_micro", "f1_weighted", "matthews_correlation")
+        return known if self.names and self.scheme == "plain" else ("entity_f1", *known)
+
+    def class_feature(self, source: LabelSource) -> Any:
+        inner = element_feature(source.feature)
+        if inner is None:
+            raise InputError(f"{source.where}: expected a list with a label for each word, found {source.feature}.")
+        return inner
+
+    def check_complete(self) -> None:
+        super().check_complete()
+        if self.label_scheme in ("bio", "bioes"):
+            check_scheme(self.names, self.label_scheme)
+
+    def encode_labels(
+        self, values: Sequence[Any], source: LabelSource, rows: Sequence[int], word_ids: Sequence[list[int | None]]
+    ) -> list[Any]:
+        feature = self.class_feature(source)
+        check_label_feature(feature, source)
+        flat = [label for value in values for label in value or ()]
+        owner = [row for row, value in zip(rows, values, strict=True) for _ in value or ()]
+        ids = label_ids(flat, feature, source, owner, self)
+        encoded, start = [], 0
+        for value, words in zip(values, word_ids, strict=True):
+            end = start + len(value or ())
+            encoded.append(_on_first_sub_tokens(ids[start:end], words))
+            start = end
+        return encoded
+
+    def collate_labels(self, labels: Sequence[Any], sequence_length: int) -> torch.Tensor:
+        collated = np.full((len(labels), sequence_length), IGNORED, dtype=np.int64)
+        for row, label in enumerate(labels):
+            if label is not None:
+                collated[row, : len(label)] = label
+        return torch.from_numpy(collated)
+
+    def metric_inputs(self, metric: str, predictions: np.ndarray, references: np.ndarray) -> tuple[Any, Any]:
+        kept = references != IGNORED
+        if not metric.startswith("entity"):
+            return predictions[kept], references[kept]
+        names = np.array(self.names, dtype=object)
+        rows = np.flatnonzero(kept.any(axis=1))
+        return (
+            [names[predictions[row, kept[row]]].tolist() for row in rows],
+            [names[references[row, kept[row]]].tolist() for row in rows],
+        )
+
+    def metric_options(self, metric: str) -> dict[str, Any]:
+        return {"scheme": self.scheme} if metric == "entity_f1" else {}
+
+
+def _on_first_sub_tokens(ids: np.ndarray, word_ids: list[int | None]) -> list[int]:
+    """Labels of words, put on the first sub-token of each; all other sub-tokens are ignored."""
+    encoded, last = [IGNORED] * len(word_ids), None
+    for position, word in enumerate(word_ids):
+        if word is not None and word != last and word < len(ids):
+            encoded[position] = int(ids[word])
+        last = word
+    return encoded
+
+
+@register_head("token_classification")
+class TokenClassificationHead(Head):
+    """
+    Classify words by the encoding of their first sub-token (Devlin et al. 2019, section 5.3).
+
+    Args:
+        config ([`TokenClassificationHeadConfig`]): The head's config.
+        hidden_size (`int`): Size of the encoded features.
+    """
+
+    config_class = TokenClassificationHeadConfig
+    config: TokenClassificationHeadConfig
+
+    def __init__(self, config: TokenClassificationHeadConfig, hidden_size: int) -> None:
+        super().__init__(config, hidden_size)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(hidden_size, cast(int, config.num_labels))
+
+    def forward(
+        self, encoded: torch.Tensor, encoded_mask: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        # (rows, sequence_length, num_labels)
+        logits = self.classifier(self.dropout(encoded))
+        if labels is None:
+            return {"logits": logits}
+        # (rows, sequence_length)
+        losses = functional.cross_entropy(
+            full_precision(logits).transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
+        )
+        return {"logits": logits, "row_losses": losses.sum(dim=1)}
+
+    def _best_labels(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Ids of the best labels, shape `(rows, sequence_length)`; a valid sequence where the labels mark entities."""
+        if self.config.scheme == "plain":
+            return logits.argmax(dim=-1)
+        return best_valid_sequence(logits, mask, allowed_transitions(tuple(self.config.names), self.config.scheme))
+
+    def predictions(self, outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
+        return self._best_labels(outputs["logits"], labels != IGNORED)
+
+    def decode(self, outputs: dict[str, torch.Tensor], words: Sequence[Sequence[Word]]) -> list[Any]:
+        logits = full_precision(outputs["logits"])
+        mask = torch.zeros(logits.shape[:2], dtype=torch.bool)
+        for row, row_words in enumerate(words):
+            mask[row, [word.position for word in row_words]] = True
+        best = self._best_labels(logits, mask.to(logits.device))
+        scores = logits.softmax(dim=-1).gather(2, best.unsqueeze(2)).squeeze(2)
+        answer = self._words if self.config.scheme == "plain" else self._entities
+        return [
+            answer(row_words, row_best, row_scores)
+            for row_words, row_best, row_scores in zip(words, best.tolist(), scores.tolist(), strict=True)
+        ]
+
+    def _words(self, words: Sequence[Word], best: list[int], scores: list[float]) -> list[dict[str, Any]]:
+        return [
+            {
+                "label": self.config.names[best[word.position]],
+                "score": scores[word.position],
+                "text": word.text,
+                "start": word.start,
+                "end": word.end,
+            }
+            for word in words
+        ]
+
+    def _entities(self, words: Sequence[Word], best: list[int], scores: list[float]) -> list[dict[str, Any]]:
+        spans = entity_spans([self.config.names[best[word.position]] for word in words])
+        return [
+            {
+                "label": kind,
+                "score": sum(scores[word.position] for word in words[first:last]) / (last - first),
+                "start": words[first].start,
+                "end": words[last - 1].end,
+            }
+            for kind, first, last in spans
+        ]
