@@ -1,0 +1,389 @@
+"""The multi-task model: one backbone, named heads, one pass."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from .backbone import Backbone
+from .configuration import LossReduction, MultiTaskConfig
+from .errors import InputError
+from .heads import Head, HeadConfig, get_head_class
+from .routing import ArgumentRouter, Rows, route_rows, take_rows
+
+__all__ = ["MultiTaskModel", "MultiTaskModelOutput", "loss_divisor"]
+
+
+@dataclass(init=False)
+class MultiTaskModelOutput(ModelOutput):
+    """
+    What a [`MultiTaskModel`] answers: a dict whose keys depend on the heads that ran.
+
+    Keys: `loss` (with labels), `encoded_text` and `encoded_text_mask`, and for each head that ran `<head>_logits`,
+    with labels `<head>_loss` and `<head>_row_losses` (the sum of item losses of each of its rows), and, where it ran
+    on some rows only, `<head>_rows`, their indices in the batch.
+
+    Example:
+        >>> output = MultiTaskModelOutput(loss=torch.tensor(1.0), intent_logits=torch.zeros(2, 3))
+        >>> list(output), output["intent_logits"].shape
+        (['loss', 'intent_logits'], torch.Size([2, 3]))
+    """
+
+    loss: torch.Tensor | None = None
+
+    def __init__(self, loss: torch.Tensor | Mapping[str, Any] | None = None, **outputs: Any) -> None:
+        super().__init__()
+        if isinstance(loss, Mapping):
+            outputs = {**loss, **outputs}
+        elif loss is not None:
+            outputs = {"loss": loss, **outputs}
+        for key, value in outputs.items():
+            self[key] = value
+
+
+def loss_divisor(
+    items: torch.Tensor | int, rows: torch.Tensor | int, all_rows: torch.Tensor | int, reduction: LossReduction
+) -> Any:
+    """
+    What the sum of a head's item losses is divided by.
+
+    Args:
+        items (`torch.Tensor` or `int`): Labelled items of the head in the optimizer step.
+        rows (`torch.Tensor` or `int`): Rows of the step with a label for the head.
+        all_rows (`torch.Tensor` or `int`): Rows of the step.
+        reduction (`str`):
+            `per_head` gives the mean over the items; `per_row` that mean times the head's share of the rows.
+
+    Returns:
+        `torch.Tensor` or a number: At least 1, so that a head without items adds 0.
+
+    Example:
+        >>> loss_divisor(10, 2, 8, "per_head"), loss_divisor(10, 2, 8, "per_row")
+        (10, 40.0)
+    """
+    if reduction == "per_row":
+        items = items * all_rows / (rows.clamp(min=1) if isinstance(rows, torch.Tensor) else max(rows, 1))
+    return items.clamp(min=1) if isinstance(items, torch.Tensor) else max(items, 1)
+
+
+class MultiTaskModel(PreTrainedModel):
+    """
+    Any `AutoModel` behind named heads: a row is encoded once, and every head that has a label for it trains on it.
+
+    Args:
+        config ([`MultiTaskConfig`]): The config; weights are random.
+        backbone ([`Backbone`], *optional*): A backbone to use instead of one built from the config.
+
+    Raises:
+        InputError: If a head's config is not complete, or routing names no parameter.
+
+    Example:
+        >>> from transformers import BertConfig
+        >>> bert = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, vocab_size=9)
+        >>> heads = {"intent": {"head_type": "sequence_classification", "num_labels": 3}}
+        >>> model = MultiTaskModel(MultiTaskConfig(backbone_config=bert, heads=heads))
+        >>> model(input_ids=torch.tensor([[1, 2], [3, 4]]))["intent_logits"].shape
+        torch.Size([2, 3])
+    """
+
+    config_class = MultiTaskConfig
+    config: MultiTaskConfig
+    default_predictor = "multitask"
+    accepts_loss_kwargs = True
+    # whether the backbone supports an attention implementation is for the backbone to say, when it is built
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: MultiTaskConfig, backbone: Backbone | None = None) -> None:
+        super().__init__(config)
+        if config.backbone_config is None:
+            raise InputError("config: no backbone_config, so that there is no backbone to build.")
+        self.backbone = Backbone.from_config(config.backbone_config) if backbone is None else backbone
+        self.heads = nn.ModuleDict({name: self._build_head(name) for name in config.heads or {}})
+        self.main_input_name = self.backbone.model.main_input_name
+        self.supports_gradient_checkpointing = self.backbone.model.supports_gradient_checkpointing
+        self._router = ArgumentRouter(config, {"backbone": self.backbone, **self.named_heads})
+        self.post_init()
+
+    def _build_head(self, name: str) -> Head:
+        head_config = self.config.head_config(name)
+        try:
+            head_config.check_complete()
+        except InputError as error:
+            raise InputError(f"head {name!r}: {error}") from error
+        if head_config.input not in self.backbone.output_names:
+            raise InputError(
+                f"head {name!r}: the backbone has no output {head_config.input!r}, "
+                f"expected one of {', '.join(self.backbone.output_names)}."
+            )
+        self.config.heads[name] = head_config.to_dict()  # type: ignore[index]
+        return get_head_class(head_config.head_type)(head_config, self.backbone.hidden_size)
+
+    @property
+    def named_heads(self) -> dict[str, Head]:
+        """The heads by name."""
+        return dict(self.heads.items())  # type: ignore[arg-type]
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, Head):
+            module.init_weights()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The embeddings of the backbone."""
+        return self.backbone.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the embeddings of the backbone."""
+        self.backbone.model.set_input_embeddings(value)
+
+    @classmethod
+    def from_backbone(
+        cls,
+        pretrained_model_name_or_path: str,
+        heads: Mapping[str, HeadConfig | dict[str, Any]],
+        *,
+        loss_weights: Mapping[str, float] | None = None,
+        loss_reduction: LossReduction = "per_head",
+        tasks: Mapping[str, Sequence[str]] | None = None,
+        arg_name_mapping: Mapping[str, Mapping[str, str]] | None = None,
+        allowed_arguments: Mapping[str, Collection[str]] | None = None,
+        **kwargs: Any,
+    ) -> MultiTaskModel:
+        """
+        Put new heads on a pretrained backbone: the one place that loads a backbone's weights.
+
+        Args:
+            pretrained_model_name_or_path (`str`): Name on the hub, or a folder.
+            heads (`Mapping[str, HeadConfig | dict]`): For each head's name its config.
+            loss_weights, loss_reduction, tasks, arg_name_mapping, allowed_arguments: See [`MultiTaskConfig`].
+            kwargs (`Any`): For `AutoModel.from_pretrained`.
+
+        Returns:
+            [`MultiTaskModel`]: In evaluation mode, as `from_pretrained` gives it.
+
+        Raises:
+            InputError: If there is no such backbone, or the config is not valid.
+        """
+        backbone = Backbone.from_pretrained(pretrained_model_name_or_path, **kwargs)
+        config = MultiTaskConfig(
+            backbone_config=backbone.model.config,
+            heads=dict(heads),
+            loss_weights=dict(loss_weights or {}),
+            loss_reduction=loss_reduction,
+            tasks={name: list(task_heads) for name, task_heads in (tasks or {}).items()},
+            arg_name_mapping={name: dict(mapping) for name, mapping in (arg_name_mapping or {}).items()},
+            allowed_arguments={name: list(allowed) for name, allowed in (allowed_arguments or {}).items()},
+            dtype=backbone.model.dtype,
+        )
+        model = cls(config, backbone=backbone)
+        model.heads.to(dtype=backbone.model.dtype, device=backbone.model.device)
+        return model.eval()
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *model_args: Any,
+        init_missing_heads: bool = False,
+        ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """
+        Load a model that was saved with `save_pretrained`. The backbone's original name is not touched.
+
+        Args:
+            pretrained_model_name_or_path (`str`): Name on the hub, or a folder.
+            init_missing_heads (`bool`, *optional*, defaults to `False`):
+                Whether heads that the checkpoint lacks, or has in other shapes, get new random weights.
+            ignore_mismatched_sizes, output_loading_info, kwargs: As `PreTrainedModel.from_pretrained` takes them.
+
+        Returns:
+            [`MultiTaskModel`], and a dict with what was found if `output_loading_info` is True.
+
+        Raises:
+            InputError: If the checkpoint lacks weights or has them in other shapes, naming the head.
+        """
+        model, info = super().from_pretrained(
+            pretrained_model_name_or_path,
+            *model_args,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **kwargs,
+        )
+        missing = set(info["missing_keys"])
+        mismatched = set() if ignore_mismatched_sizes else {str(key[0]) for key in info["mismatched_keys"]}
+        _check_loaded(str(pretrained_model_name_or_path), missing, mismatched, init_missing_heads)
+        return (model, info) if output_loading_info else model
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | Mapping[str, torch.Tensor] | None = None,
+        heads: Collection[str] | None = None,
+        task: Sequence[str] | torch.Tensor | None = None,
+        rows: Mapping[str, torch.Tensor] | None = None,
+        num_items_in_batch: Mapping[str, Any] | torch.Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> MultiTaskModelOutput:
+        """
+        Encode a batch once and run the heads on their rows.
+
+        Args:
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds:
+                Inputs of the backbone, of shape `(batch_size, sequence_length, ...)`.
+            labels (`Mapping[str, torch.Tensor]` or `torch.Tensor`, *optional*):
+                For each head labels over the whole batch, -100 (integers) or NaN (floats) where a row or word has
+                none; such rows do not go to the head. One tensor if one head is in play, which then gets all rows.
+            heads (`Collection[str]`, *optional*): The heads that may run.
+            task (`Sequence[str]` or `torch.Tensor`, *optional*):
+                Task of each row, by name or by index in `config.tasks`: the row goes to the heads of its task.
+            rows (`Mapping[str, torch.Tensor]`, *optional*):
+                For each head that has labels the indices of its rows, where the caller knows them: spares the search
+                (and, on a GPU, a wait for the device).
+            num_items_in_batch (`Mapping[str, torch.Tensor]` or a number, *optional*):
+                What the sum of a head's item losses is divided by, see [`loss_divisor`]; a number if one head is in
+                play. By default the items of this batch are counted.
+            kwargs (`Any`): Further arguments of the backbone or the heads.
+
+        Returns:
+            [`MultiTaskModelOutput`].
+
+        Raises:
+            InputError: If labels, heads or tasks do not fit the model.
+        """
+        given = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "position_ids": position_ids,
+            "inputs_embeds": inputs_embeds,
+        }
+        inputs = {name: value for name, value in given.items() if value is not None} | kwargs
+        encoded = self.backbone(**self._router.arguments("backbone", inputs))
+        batch_size = len(encoded[f"{self.backbone.output_names[0]}_mask"])
+        all_labels = self._labels_by_head(labels, heads, inputs, batch_size)
+        if isinstance(labels, torch.Tensor):
+            routed: Mapping[str, Rows] = dict.fromkeys(all_labels)
+        elif rows is not None:
+            routed = {name: rows.get(name) for name in all_labels if heads is None or name in heads}
+        else:
+            tasks = self.config.tasks or {name: [name] for name in self.heads}
+            routed = route_rows(self.named_heads, all_labels, tasks, batch_size, heads, task)
+        outputs = MultiTaskModelOutput(**encoded)
+        for name, head_rows in routed.items():
+            if head_rows is None or len(head_rows) > 0:
+                self._run_head(outputs, name, head_rows, {**inputs, **encoded}, all_labels.get(name), batch_size)
+        if all_labels:
+            self._add_losses(outputs, routed, all_labels, num_items_in_batch, batch_size)
+        return outputs
+
+    def _labels_by_head(
+        self,
+        labels: torch.Tensor | Mapping[str, torch.Tensor] | None,
+        heads: Collection[str] | None,
+        inputs: Mapping[str, Any],
+        batch_size: int,
+    ) -> dict[str, torch.Tensor]:
+        """Labels of each head that has some, whether they came as a dict, as one tensor, or under a mapped name."""
+        if isinstance(labels, torch.Tensor):
+            in_play = list(self.heads if heads is None else heads)
+            if len(in_play) != 1:
+                raise InputError(
+                    f"labels is one tensor, but {len(in_play)} heads are in play ({', '.join(in_play)}): "
+                    "give a dict head -> tensor, or one head as heads=[...]."
+                )
+            labels = {in_play[0]: labels}
+        found = {name: value for name, value in (labels or {}).items() if value is not None}
+        for name, mapping in (self.config.arg_name_mapping or {}).items():
+            for source, target in mapping.items():
+                if target == "labels" and source in inputs and name != "backbone":
+                    found[name] = inputs[source]
+        for name, value in found.items():
+            if len(value) != batch_size:
+                raise InputError(f"labels of head {name!r}: expected {batch_size} rows, found {len(value)}.")
+        return found
+
+    def _run_head(
+        self,
+        outputs: MultiTaskModelOutput,
+        name: str,
+        rows: Rows,
+        available: dict[str, Any],
+        labels: torch.Tensor | None,
+        batch_size: int,
+    ) -> None:
+        """Run one head on its rows and add what it gives to the outputs, under its name."""
+        head: Head = self.heads[name]  # type: ignore[assignment]
+        mapped = (self.config.arg_name_mapping or {}).get(name, {})
+        arguments = {key: value for key, value in available.items() if mapped.get(key) != "labels"}
+        arguments["encoded"] = available[head.config.input]
+        arguments["encoded_mask"] = available[f"{head.config.input}_mask"]
+        if labels is not None:
+            arguments["labels"] = labels
+        arguments = self._router.arguments(name, arguments)
+        arguments = {key: take_rows(value, rows, batch_size) for key, value in arguments.items()}
+        for key, value in head(**arguments).items():
+            outputs[f"{name}_{key}"] = value
+        if rows is not None:
+            outputs[f"{name}_rows"] = rows
+
+    def _add_losses(
+        self,
+        outputs: MultiTaskModelOutput,
+        routed: Mapping[str, Rows],
+        labels: Mapping[str, torch.Tensor],
+        num_items_in_batch: Mapping[str, Any] | torch.Tensor | int | None,
+        batch_size: int,
+    ) -> None:
+        """Add each head's loss and their weighted sum to the outputs."""
+        # keeps the backbone in the graph when no head ran, which distributed training relies on
+        total = None
+        for name in routed:
+            if name not in labels:
+                continue
+            row_losses = outputs.get(f"{name}_row_losses")
+            if row_losses is None:
+                outputs[f"{name}_loss"] = outputs[self.backbone.output_names[0]].new_zeros(())
+                continue
+            if num_items_in_batch is None:
+                items = self.heads[name].config.count_items(take_rows(labels[name], routed[name], batch_size))
+                divisor = loss_divisor(items.sum(), (items > 0).sum(), batch_size, self.config.loss_reduction)
+            else:
+                divisor = num_items_in_batch[name] if isinstance(num_items_in_batch, Mapping) else num_items_in_batch
+            loss = row_losses.sum() / divisor
+            outputs[f"{name}_loss"] = loss
+            weighted = loss * (self.config.loss_weights or {}).get(name, 1.0)
+            total = weighted if total is None else total + weighted
+        outputs["loss"] = outputs[self.backbone.output_names[0]].sum() * 0 if total is None else total
+        outputs.move_to_end("loss", last=False)
+
+
+def _check_loaded(folder: str, missing: set[str], mismatched: set[str], init_missing_heads: bool) -> None:
+    """Refuse a checkpoint that leaves weights random, naming the head or the backbone."""
+    for keys, fault in ((missing, "lacks weights"), (mismatched, "has weights of other shapes")):
+        for key in sorted(keys):
+            part, _, rest = key.partition(".")
+            if part == "heads" and init_missing_heads:
+                continue
+            owner = f"head {rest.partition('.')[0]!r}" if part == "heads" else "the backbone"
+            hint = " Pass init_missing_heads=True to start that head anew." if part == "heads" else ""
+            raise InputError(f"{folder}: the checkpoint {fault} for {owner} ({key}).{hint}")
+
+
+AutoConfig.register(MultiTaskConfig.model_type, MultiTaskConfig, exist_ok=True)
+AutoModel.register(MultiTaskConfig, MultiTaskModel, exist_ok=True)
