@@ -1,0 +1,55 @@
+"""The rows of all tasks under one numbering."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+
+__all__ = ["TASK_INDEX", "MultiTaskDataset"]
+
+TASK_INDEX = "task_index"
+"""The reserved key under which a row, and a batch, says which task each row is from."""
+
+
+class MultiTaskDataset(torch.utils.data.Dataset[dict[str, Any]]):
+    """
+    The rows of several tasks, one task's behind the other's; each task keeps its own columns.
+
+    Args:
+        splits (`Mapping[str, datasets.Dataset]`): For each task a prepared split.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> rows = MultiTaskDataset({"a": Dataset.from_dict({"x": [1, 2]}), "b": Dataset.from_dict({"y": [3]})})
+        >>> len(rows), rows[2]
+        (3, {'y': 3, 'task_index': 1})
+    """
+
+    def __init__(self, splits: Mapping[str, datasets.Dataset]) -> None:
+        self.task_names = list(splits)
+        self._splits = list(splits.values())
+        self.sizes = [len(split) for split in self._splits]
+        self._starts = np.cumsum([0, *self.sizes])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Rows by their numbers, read from each task's table in one go."""
+        wanted = np.asarray(indices)
+        tasks = np.searchsorted(self._starts, wanted, side="right") - 1
+        rows: list[dict[str, Any]] = [{}] * len(wanted)
+        for task in np.unique(tasks):
+            places = np.flatnonzero(tasks == task)
+            columns = self._splits[task][(wanted[places] - self._starts[task]).tolist()]
+            for number, place in enumerate(places):
+                row = {name: values[number] for name, values in columns.items()}
+                rows[place] = {**row, TASK_INDEX: int(task)}
+        return rows
