@@ -83,8 +83,8 @@ class Backbone(nn.Module):
 
     Example:
         >>> from transformers import BertConfig
-        >>> config = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, vocab_size=9)
-        >>> outputs = Backbone.from_config(config)(input_ids=torch.tensor([[1, 2, 3]]))
+        >>> sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 9}
+        >>> outputs = Backbone.from_config(BertConfig(**sizes))(input_ids=torch.tensor([[1, 2, 3]]))
         >>> outputs["encoded_text"].shape, outputs["encoded_text_mask"].tolist()
         (torch.Size([1, 3, 8]), [[True, True, True]])
     """
@@ -144,5 +144,5 @@ def _unused_layers(model_class: Any) -> dict[str, bool]:
     """Arguments that leave out of a model of this class what no head reads."""
     if not isinstance(model_class, type):
         return {}
-    taken = inspect.signature(model_class.__init__).parameters
+    taken = inspect.signature(model_class).parameters
     return {name: value for name, value in _UNUSED_LAYERS.items() if name in taken}

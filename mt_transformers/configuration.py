@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import fields
+from dataclasses import field, fields
 from keyword import iskeyword
 from typing import Any, ClassVar, Literal, get_args
 
@@ -88,12 +88,12 @@ class MultiTaskConfig(PreTrainedConfig):
     sub_configs: ClassVar[dict[str, Any]] = {"backbone_config": AutoConfig}
 
     backbone_config: Any = None
-    heads: dict[str, Any] | None = None
-    loss_weights: dict[str, float] | None = None
+    heads: dict[str, Any] = field(default_factory=dict)
+    loss_weights: dict[str, float] = field(default_factory=dict)
     loss_reduction: LossReduction = "per_head"
-    tasks: dict[str, list[str]] | None = None
-    arg_name_mapping: dict[str, dict[str, str]] | None = None
-    allowed_arguments: dict[str, list[str]] | None = None
+    tasks: dict[str, list[str]] = field(default_factory=dict)
+    arg_name_mapping: dict[str, dict[str, str]] = field(default_factory=dict)
+    allowed_arguments: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self, **kwargs: Any) -> None:
         if isinstance(self.backbone_config, dict):
@@ -124,42 +124,45 @@ class MultiTaskConfig(PreTrainedConfig):
 
     def _check_outputs(self) -> None:
         owners: dict[str, str] = {}
-        for name, head in (self.heads or {}).items():
+        for name, head in self.heads.items():
             for key in get_head_class(head["head_type"]).config_class.output_names:
                 owner = owners.setdefault(f"{name}_{key}", name)
                 if owner != name:
                     raise InputError(f"heads {owner!r} and {name!r} collide: both would put out {name}_{key!s}.")
 
     def _check_references(self) -> None:
-        heads = self.heads or {}
+        heads = self.heads
         components = ["backbone", *heads]
-        check_known(self.loss_weights or {}, heads, "loss_weights", "head")
-        for name, weight in (self.loss_weights or {}).items():
+        check_known(self.loss_weights, heads, "loss_weights", "head")
+        for name, weight in self.loss_weights.items():
             if not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
-                raise InputError(f"loss_weights: expected a finite number from 0 up for head {name!r}, found {weight!r}.")
+                raise InputError(
+                    f"loss_weights: expected a finite number from 0 up for head {name!r}, found {weight!r}."
+                )
         if self.loss_reduction not in get_args(LossReduction):
             expected = ", ".join(get_args(LossReduction))
             raise InputError(f"loss_reduction: expected one of {expected}, found {self.loss_reduction!r}.")
-        for task_name, task_heads in (self.tasks or {}).items():
+        for task_name, task_heads in self.tasks.items():
             check_name(task_name, "task")
             check_known(task_heads, heads, f"task {task_name!r}", "head")
-        check_known(self.arg_name_mapping or {}, components, "arg_name_mapping", "component")
-        check_known(self.allowed_arguments or {}, components, "allowed_arguments", "component")
+        check_known(self.arg_name_mapping, components, "arg_name_mapping", "component")
+        check_known(self.allowed_arguments, components, "allowed_arguments", "component")
 
     def head_config(self, name: str) -> HeadConfig:
         """The config of one head, as an object of its head type's class (a copy)."""
-        check_known([name], self.heads or {}, "config", "head")
-        return get_head_config(name, (self.heads or {})[name])
+        check_known([name], self.heads, "config", "head")
+        return get_head_config(name, self.heads[name])
 
     @property
     def keys_to_ignore_at_inference(self) -> list[str]:
         """Outputs that are no predictions, for `transformers.Trainer`."""
         ignored = ["encoded_text", "encoded_text_mask"]
-        return ignored + [f"{name}_{key}" for name in self.heads or {} for key in ("loss", "row_losses", "rows")]
+        return ignored + [f"{name}_{key}" for name in self.heads for key in ("loss", "row_losses", "rows")]
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
         """The text config of the backbone, which has the vocabulary's size."""
-        return self if self.backbone_config is None else self.backbone_config.get_text_config(*args, **kwargs)
+        inner: PreTrainedConfig | None = self.backbone_config
+        return self if inner is None else inner.get_text_config(*args, **kwargs)
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -195,4 +198,5 @@ def _backbone_config(values: dict[str, Any]) -> PreTrainedConfig:
     if "model_type" not in values:
         raise InputError("backbone_config: expected a model_type, as every config.json of transformers has it.")
     rest = {key: value for key, value in values.items() if key != "model_type"}
-    return AutoConfig.for_model(values["model_type"], **rest)
+    config: PreTrainedConfig = AutoConfig.for_model(values["model_type"], **rest)
+    return config

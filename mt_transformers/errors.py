@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 __all__ = ["InputError", "check_known"]
@@ -17,13 +17,13 @@ class InputError(ValueError):
     """
 
 
-def check_known(found: Iterable[str], known: Iterable[str], where: str, what: str = "key") -> None:
+def check_known(found: Iterable[str], known: Collection[str], where: str, what: str = "key") -> None:
     """
     Refuse names that are not known, with the nearest known one as a hint.
 
     Args:
         found (`Iterable[str]`): The names that were given.
-        known (`Iterable[str]`): The names that exist.
+        known (`Collection[str]`): The names that exist.
         where (`str`): Where they were given, as the message shall say it.
         what (`str`, *optional*, defaults to `"key"`): What such a name is called.
 
@@ -31,14 +31,14 @@ def check_known(found: Iterable[str], known: Iterable[str], where: str, what: st
         InputError: If a name in `found` is not in `known`.
 
     Example:
-        >>> check_known(["poolng"], ["pooling", "id2label"], "head 'intent'")
+        >>> check_known(["poolng"], ["pooling", "metrics"], "head")
         Traceback (most recent call last):
             ...
-        mt_transformers.errors.InputError: head 'intent': unknown key 'poolng', did you mean 'pooling'? Known: id2label, pooling.
+        mt_transformers.errors.InputError: head: unknown key 'poolng', did you mean 'pooling'? Known: metrics, pooling.
     """
-    known = sorted(known)
     for name in found:
         if name not in known:
-            near = get_close_matches(str(name), known, n=1)
+            names = sorted(known)
+            near = get_close_matches(str(name), names, n=1)
             hint = f", did you mean {near[0]!r}?" if near else "."
-            raise InputError(f"{where}: unknown {what} {name!r}{hint} Known: {', '.join(known) or 'none'}.")
+            raise InputError(f"{where}: unknown {what} {name!r}{hint} Known: {', '.join(names) or 'none'}.")

@@ -52,12 +52,12 @@ class ArgumentRouter:
     """
 
     def __init__(self, config: MultiTaskConfig, components: Mapping[str, nn.Module]) -> None:
-        self._names = config.arg_name_mapping or {}
+        self._names = config.arg_name_mapping
         self._allowed: dict[str, set[str]] = {}
         for component, module in components.items():
             taken = get_forward_arguments(module)
             open_ended = _has_catch_all(module)
-            given = (config.allowed_arguments or {}).get(component)
+            given = config.allowed_arguments.get(component)
             if given is not None and not open_ended:
                 check_known(given, taken, f"allowed_arguments of {component!r}", "parameter")
             if not open_ended:
@@ -100,9 +100,7 @@ class ArgumentRouter:
 
 def _has_catch_all(module: nn.Module) -> bool:
     forward = module.model.forward if isinstance(module, Backbone) else module.forward
-    return any(
-        each.kind is inspect.Parameter.VAR_KEYWORD for each in inspect.signature(forward).parameters.values()
-    )
+    return any(each.kind is inspect.Parameter.VAR_KEYWORD for each in inspect.signature(forward).parameters.values())
 
 
 def route_rows(

@@ -103,7 +103,8 @@ def plan_mixture(
     ]
     per_step = _add_up(counts, num_processes * gradient_accumulation_steps)
     weights = {
-        head: (loss_weights or {}).get(head, 1.0) * _mean_factor(per_step, [head in heads[name] for name in names], per_row)
+        head: (loss_weights or {}).get(head, 1.0)
+        * _mean_factor(per_step, [head in heads[name] for name in names], per_row)
         for head in dict.fromkeys(head for name in names for head in heads[name])
     }
     return MixturePlan(tasks=plans, head_weights=weights, batches=len(sampler) // num_processes)

@@ -53,7 +53,9 @@ def complete_heads(
             raise InputError(f"head {name!r}: no task has labels for it. Heads with labels: {', '.join(sources)}.")
 
 
-def find_max_length(tokenizer: PreTrainedTokenizerBase, max_positions: int | None, asked: int | None = None) -> int | None:
+def find_max_length(
+    tokenizer: PreTrainedTokenizerBase, max_positions: int | None, asked: int | None = None
+) -> int | None:
     """
     Length to which rows are cut (tokens): what was asked for, else the most that tokenizer and backbone take.
 
@@ -136,7 +138,7 @@ def _fingerprint(split: datasets.Dataset, encoder: _RowEncoder) -> str:
     """Names the cache file by all that the result depends on, and by nothing that changes from run to run."""
     heads = {head: (config.to_dict(), source.column) for head, (config, source) in encoder.labels.items()}
     parts = [split._fingerprint, encoder.where, encoder.inputs, heads, encoder.max_length, __version__]
-    return Hasher.hash([json.dumps(parts, sort_keys=True), encoder.tokenizer.backend_tokenizer.to_str()])
+    return str(Hasher.hash([json.dumps(parts, sort_keys=True), encoder.tokenizer.backend_tokenizer.to_str()]))
 
 
 def _warn_of_lost_words(where: str, prepared: datasets.Dataset) -> None:
@@ -189,16 +191,19 @@ class _RowEncoder:
     ) -> None:
         if "tokens" not in self.inputs:
             raise InputError(
-                f"{self.where}: head {head!r} labels words, but the input is a text. Name a column of words as 'tokens'."
+                f"{self.where}: head {head!r} labels words, but the input is a text. "
+                "Name a column with lists of words as 'tokens'."
             )
         for row, row_words, value in zip(rows, words, values, strict=True):
             if value is not None and len(value) != len(row_words):
                 raise InputError(
-                    f"{self.where}, column {source.column!r}, row {row}: expected {len(row_words)} labels, one for each "
-                    f"word, found {len(value)}."
+                    f"{self.where}, column {source.column!r}, row {row}: expected {len(row_words)} labels, "
+                    f"one for each word, found {len(value)}."
                 )
 
-    def _lost_words(self, words: list[Any], word_ids: list[list[int | None]], rows: int) -> tuple[list[int], list[int]]:
+    def _lost_words(
+        self, words: list[Any], word_ids: list[list[int | None]], rows: int
+    ) -> tuple[list[int], list[int]]:
         """For each row the words behind the maximum length, and those before it without a sub-token."""
         if not any(config.word_level for config, _ in self.labels.values()):
             return [0] * rows, [0] * rows

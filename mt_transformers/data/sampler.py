@@ -126,4 +126,4 @@ class MultiTaskBatchSampler(torch.utils.data.Sampler[list[int]]):
         shuffled = [np.random.default_rng([self._seed, task, number, 1]).permutation(size) for number in passes]
         offset = first - (first // size) * size
         rows = np.concatenate(shuffled)[offset : offset + count] if shuffled else np.empty(0, dtype=np.int64)
-        return rows + self._starts[task]
+        return np.asarray(rows + self._starts[task])

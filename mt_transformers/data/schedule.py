@@ -9,7 +9,7 @@ import numpy as np
 __all__ = ["ORDERS", "random_order", "round_robin", "sequential"]
 
 
-def round_robin(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def round_robin(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:  # noqa: ARG001 as all orders
     """
     One of each task in turn; a task that has no more drops out.
 
@@ -45,7 +45,7 @@ def random_order(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.permutation(np.repeat(np.arange(len(counts)), counts))
 
 
-def sequential(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def sequential(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:  # noqa: ARG001 as all orders
     """
     Task after task, in the order in which they were given.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -18,18 +18,18 @@ def _uniform(sizes: np.ndarray, **_: float) -> np.ndarray:
 
 
 def _temperature(sizes: np.ndarray, temperature: float, **_: float) -> np.ndarray:
-    return sizes ** (1 / temperature)
+    return np.asarray(sizes ** (1 / temperature))
 
 
 def _capped(sizes: np.ndarray, cap: float, **_: float) -> np.ndarray:
-    return np.minimum(sizes, cap)
+    return np.asarray(np.minimum(sizes, cap))
 
 
 def _smoothing(sizes: np.ndarray, alpha: float, **_: float) -> np.ndarray:
-    return sizes**alpha
+    return np.asarray(sizes**alpha)
 
 
-_RULES = {
+_RULES: dict[str, Callable[..., np.ndarray]] = {
     "proportional": _proportional,
     "uniform": _uniform,
     "temperature": _temperature,

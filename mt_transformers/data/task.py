@@ -96,18 +96,20 @@ def _load_dataset(task_name: str, arguments: dict[str, Any]) -> Any:
 def _local_files(data_files: Any) -> list[tuple[str, str]]:
     """Files on this machine that are named without a pattern, with the split that they belong to."""
     by_split = data_files if isinstance(data_files, Mapping) else {"train": data_files}
-    pairs = []
-    for name, files in by_split.items():
-        for file in [files] if isinstance(files, str | os.PathLike) else files or []:
-            if "://" not in str(file) and not any(sign in str(file) for sign in "*?["):
-                pairs.append((name, str(file)))
-    return pairs
+    pairs = [
+        (name, str(file))
+        for name, files in by_split.items()
+        for file in ([files] if isinstance(files, str | os.PathLike) else files or [])
+    ]
+    return [(name, file) for name, file in pairs if "://" not in file and not any(sign in file for sign in "*?[")]
 
 
 def _check_split(task_name: str, task: Task, name: str, split: Any) -> None:
     where = f"task {task_name!r}, split {name!r}"
     if not isinstance(split, datasets.Dataset):
-        raise InputError(f"{where}: expected a datasets.Dataset, found {type(split).__name__}; streams are not supported.")
+        raise InputError(
+            f"{where}: expected a datasets.Dataset, found {type(split).__name__}; streams are not supported."
+        )
     if len(split) == 0:
         raise InputError(f"{where}: the split is empty.")
     check_known(list(task.inputs.values()), split.column_names, f"{where}, inputs", "column")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
+from transformers import initialization
 
 from ..errors import InputError, check_known
 from ..metrics import METRIC_NAMES, higher_is_better, load_metric
@@ -271,7 +272,7 @@ class Head(nn.Module):
         hidden_size (`int`): Size of the encoded features.
     """
 
-    config_class: ClassVar[type[HeadConfig]] = HeadConfig
+    config_class: ClassVar[type[HeadConfig]]
 
     def __init__(self, config: HeadConfig, hidden_size: int) -> None:
         super().__init__()
@@ -295,8 +296,20 @@ class Head(nn.Module):
             item losses of each row. The model divides by the number of items over the whole optimizer step.
         """
 
+    def config_buffers(self) -> dict[str, torch.Tensor]:
+        """Values of the buffers that come from the config, by the buffers' names."""
+        return {}
+
     def init_weights(self) -> None:
-        """Fill the buffers that come from the config, with the functions of `transformers.initialization`."""
+        """Fill the buffers that come from the config, unless a checkpoint has filled them."""
+        for name, value in self.config_buffers().items():
+            initialization.copy_(getattr(self, name), value)
+
+    @torch.no_grad()
+    def update_buffers(self) -> None:
+        """Fill the buffers again, after data has completed the config."""
+        for name, value in self.config_buffers().items():
+            getattr(self, name).copy_(value)
 
     @abstractmethod
     def predictions(self, outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:

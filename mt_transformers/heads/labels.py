@@ -44,7 +44,8 @@ def balanced_weights(counts: np.ndarray) -> list[float]:
         [2.0, 0.6666666666666666]
     """
     safe = np.maximum(counts, 1)
-    return np.where(counts > 0, counts.sum() / (len(counts) * safe), 0.0).tolist()
+    weights = np.where(counts > 0, counts.sum() / (len(counts) * safe), 0.0)
+    return [float(weight) for weight in weights]
 
 
 @dataclass(kw_only=True)
@@ -81,7 +82,9 @@ class ClassHeadConfig(HeadConfig):
         if len(label2id) != len(id2label):
             raise InputError(f"id2label: each name may occur once, found {list(id2label.values())}.")
         if self.label2id is not None and self.label2id != label2id:
-            wrong = next(name for name in {**self.label2id, **label2id} if self.label2id.get(name) != label2id.get(name))
+            wrong = next(
+                name for name in {**self.label2id, **label2id} if self.label2id.get(name) != label2id.get(name)
+            )
             raise InputError(
                 f"label2id is not the reverse of id2label: {wrong!r} is {self.label2id.get(wrong)} in label2id "
                 f"and {label2id.get(wrong)} in id2label."
@@ -181,8 +184,8 @@ def label_ids(
         if outside.any():
             at = int(outside.argmax())
             raise InputError(
-                f"{source.where}, row {rows[at]}: label {values[at]!r} is out of range, expected 0 to {len(table) - 2} "
-                "(or -1 for no label)."
+                f"{source.where}, row {rows[at]}: label {values[at]!r} is out of range, "
+                f"expected 0 to {len(table) - 2} (or -1 for no label)."
             )
         ids = table[raw]
     if (ids == _UNKNOWN).any():

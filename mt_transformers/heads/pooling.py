@@ -90,7 +90,8 @@ class Pooling(nn.Module):
             lowest = torch.finfo(encoded.dtype).min
             # (rows, sequence_length, 1)
             weights = self.score(encoded).masked_fill(~mask.unsqueeze(-1), lowest).softmax(dim=1)
-            return (encoded * weights).sum(dim=1)
+            pooled: torch.Tensor = (encoded * weights).sum(dim=1)
+            return pooled
         # (rows,)
         position = mask.int().argmax(dim=1)
         if self.pooling == "last":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import initialization
 from transformers.activations import ACT2FN
 
 from ..errors import InputError
@@ -23,6 +22,12 @@ from .sequence_classification import feed_forward
 __all__ = ["RegressionHead", "RegressionHeadConfig"]
 
 LossType = Literal["mse", "l1", "huber"]
+
+_LOSSES: dict[str, Callable[..., torch.Tensor]] = {
+    "mse": functional.mse_loss,
+    "l1": functional.l1_loss,
+    "huber": functional.huber_loss,
+}
 
 
 @dataclass(kw_only=True)
@@ -117,7 +122,9 @@ class RegressionHeadConfig(HeadConfig):
             numbers = nothing if value is None else value if isinstance(value, list) else [value]
             numbers = [float("nan") if number is None else float(number) for number in numbers]
             if len(numbers) != self.num_targets or np.isinf(numbers).any():
-                raise InputError(f"{source.where}, row {row}: expected {self.num_targets} finite number(s), found {value!r}.")
+                raise InputError(
+                    f"{source.where}, row {row}: expected {self.num_targets} finite number(s), found {value!r}."
+                )
             encoded.append(numbers)
         return encoded
 
@@ -159,9 +166,12 @@ class RegressionHead(Head):
         self.register_buffer("mean", torch.zeros(config.num_targets))
         self.register_buffer("std", torch.ones(config.num_targets))
 
-    def init_weights(self) -> None:
-        initialization.copy_(self.mean, torch.tensor(self.config.mean or [0.0] * self.config.num_targets))
-        initialization.copy_(self.std, torch.tensor(self.config.std or [1.0] * self.config.num_targets))
+    def config_buffers(self) -> dict[str, torch.Tensor]:
+        number = self.config.num_targets
+        return {
+            "mean": torch.tensor(self.config.mean or [0.0] * number),
+            "std": torch.tensor(self.config.std or [1.0] * number),
+        }
 
     def forward(
         self, encoded: torch.Tensor, encoded_mask: torch.Tensor, labels: torch.Tensor | None = None
@@ -178,9 +188,8 @@ class RegressionHead(Head):
     def _losses(self, standardized: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         mask = item_mask(labels)
         targets = (torch.where(mask, labels.to(standardized.dtype), 0.0) - self.mean) / self.std
-        loss = {"mse": functional.mse_loss, "l1": functional.l1_loss, "huber": functional.huber_loss}
         # (rows, num_targets)
-        losses = loss[self.config.loss_type](standardized, targets, reduction="none")
+        losses = _LOSSES[self.config.loss_type](standardized, targets, reduction="none")
         return torch.where(mask, losses, 0.0).sum(dim=1)
 
     def predictions(self, outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
@@ -188,4 +197,6 @@ class RegressionHead(Head):
 
     def decode(self, outputs: dict[str, torch.Tensor], words: Sequence[Sequence[Word]]) -> list[Any]:
         rows = outputs["logits"].tolist()
-        return [{"value": row[0]} for row in rows] if self.config.num_targets == 1 else [{"values": row} for row in rows]
+        return (
+            [{"value": row[0]} for row in rows] if self.config.num_targets == 1 else [{"values": row} for row in rows]
+        )

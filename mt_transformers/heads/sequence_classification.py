@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import initialization
 from transformers.activations import ACT2FN
 
 from ..errors import InputError
@@ -57,7 +57,9 @@ class SequenceClassificationHeadConfig(ClassHeadConfig):
         super().__post_init__()
         check_pooling(self.pooling)
         if self.problem_type not in _PROBLEM_TYPES:
-            raise InputError(f"problem_type: expected one of {', '.join(_PROBLEM_TYPES)}, found {self.problem_type!r}.")
+            raise InputError(
+                f"problem_type: expected one of {', '.join(_PROBLEM_TYPES)}, found {self.problem_type!r}."
+            )
         for name in ("classifier_dropout", "label_smoothing", "threshold"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}: expected a fraction in [0, 1), found {getattr(self, name)!r}.")
@@ -70,7 +72,9 @@ class SequenceClassificationHeadConfig(ClassHeadConfig):
         weights = self.class_weights
         if isinstance(weights, dict):
             if set(weights) != set(self.names):
-                raise InputError(f"class_weights: expected a weight for each of {self.names}, found {sorted(weights)}.")
+                raise InputError(
+                    f"class_weights: expected a weight for each of {self.names}, found {sorted(weights)}."
+                )
             weights = self.class_weights = [float(weights[name]) for name in self.names]
         if weights is None or weights == "balanced":
             return
@@ -117,7 +121,10 @@ class SequenceClassificationHeadConfig(ClassHeadConfig):
         self.class_weights = weights
         if weights == "balanced":
             labels = torch.cat(
-                [self.collate_labels(self.encode_labels(v := each.read(), each, range(len(v)), []), 0) for each in sources]
+                [
+                    self.collate_labels(self.encode_labels(v := each.read(), each, range(len(v)), []), 0)
+                    for each in sources
+                ]
             )
             self.class_weights = self._balanced(labels.numpy())
         self._check_weights()
@@ -127,7 +134,8 @@ class SequenceClassificationHeadConfig(ClassHeadConfig):
             return balanced_weights(np.bincount(labels[labels != IGNORED], minlength=self.num_labels or 0))
         labels = labels[~np.isnan(labels).any(axis=1)]
         present = labels.sum(axis=0)
-        return np.where(present > 0, (len(labels) - present) / np.maximum(present, 1), 0.0).tolist()
+        weights = np.where(present > 0, (len(labels) - present) / np.maximum(present, 1), 0.0)
+        return [float(weight) for weight in weights]
 
     def encode_labels(
         self, values: Sequence[Any], source: LabelSource, rows: Sequence[int], word_ids: Sequence[list[int | None]]
@@ -135,7 +143,7 @@ class SequenceClassificationHeadConfig(ClassHeadConfig):
         feature = self.class_feature(source)
         check_label_feature(feature, source)
         if not self.multi_label:
-            return label_ids(values, feature, source, rows, self).tolist()
+            return list(label_ids(values, feature, source, rows, self).tolist())
         flat = [label for value in values for label in value or ()]
         owner = [index for index, value in enumerate(values) for _ in value or ()]
         ids = label_ids(flat, feature, source, [rows[index] for index in owner], self)
@@ -178,7 +186,7 @@ def feed_forward(sizes: Sequence[int], hidden_act: str, dropout: float) -> nn.Se
         (3, 0)
     """
     layers: list[nn.Module] = []
-    for size, next_size in zip(sizes, sizes[1:], strict=False):
+    for size, next_size in pairwise(sizes):
         layers += [nn.Linear(size, next_size), ACT2FN[hidden_act], nn.Dropout(dropout)]
     return nn.Sequential(*layers)
 
@@ -207,9 +215,8 @@ class SequenceClassificationHead(Head):
         self.class_weights: torch.Tensor | None
         self.register_buffer("class_weights", None if config.class_weights is None else torch.ones(num_labels))
 
-    def init_weights(self) -> None:
-        if self.class_weights is not None:
-            initialization.copy_(self.class_weights, torch.tensor(self.config.class_weights))
+    def config_buffers(self) -> dict[str, torch.Tensor]:
+        return {} if self.class_weights is None else {"class_weights": torch.tensor(self.config.class_weights)}
 
     def forward(
         self, encoded: torch.Tensor, encoded_mask: torch.Tensor, labels: torch.Tensor | None = None

@@ -34,9 +34,10 @@ def find_scheme(names: Sequence[str]) -> Literal["bio", "bioes", "plain"]:
         ('bio', 'plain')
     """
     tags = [name for name in names if name != "O"]
-    for scheme in ("bio", "bioes"):
+    schemes: tuple[Literal["bio", "bioes"], ...] = ("bio", "bioes")
+    for scheme in schemes:
         if tags and all(len(tag) > 2 and tag[0] in _PREFIXES[scheme] and tag[1] == "-" for tag in tags):
-            return scheme  # type: ignore[return-value]
+            return scheme
     return "plain"
 
 
@@ -102,8 +103,9 @@ def best_valid_sequence(logits: torch.Tensor, mask: torch.Tensor, allowed: torch
         `torch.Tensor` of shape `(rows, sequence_length)`: Ids of the labels; without meaning where `mask` is False.
 
     Example:
-        >>> logits = torch.tensor([[[0.0, 2.0, 3.0], [0.0, 1.0, 2.0]]])  # O, B-x, I-x
-        >>> best_valid_sequence(logits, torch.ones(1, 2, dtype=torch.bool), allowed_transitions(("O", "B-x", "I-x"), "bio"))
+        >>> logits = torch.tensor([[[0.0, 2.0, 3.0], [0.0, 1.0, 2.0]]])
+        >>> allowed = allowed_transitions(("O", "B-x", "I-x"), "bio")
+        >>> best_valid_sequence(logits, torch.tensor([[True, True]]), allowed)
         tensor([[1, 2]])
     """
     rows, length, num_labels = logits.shape

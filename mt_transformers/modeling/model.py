@@ -4,73 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
-from transformers.utils import ModelOutput
 
-from .backbone import Backbone
-from .configuration import LossReduction, MultiTaskConfig
-from .errors import InputError
-from .heads import Head, HeadConfig, get_head_class
-from .routing import ArgumentRouter, Rows, route_rows, take_rows
+from ..backbone import Backbone
+from ..configuration import LossReduction, MultiTaskConfig
+from ..errors import InputError
+from ..heads import Head, HeadConfig, get_head_class
+from ..routing import ArgumentRouter, Rows, route_rows, take_rows
+from .loading import check_loaded
+from .loss import loss_divisor, sum_losses
+from .output import MultiTaskModelOutput
 
-__all__ = ["MultiTaskModel", "MultiTaskModelOutput", "loss_divisor"]
-
-
-@dataclass(init=False)
-class MultiTaskModelOutput(ModelOutput):
-    """
-    What a [`MultiTaskModel`] answers: a dict whose keys depend on the heads that ran.
-
-    Keys: `loss` (with labels), `encoded_text` and `encoded_text_mask`, and for each head that ran `<head>_logits`,
-    with labels `<head>_loss` and `<head>_row_losses` (the sum of item losses of each of its rows), and, where it ran
-    on some rows only, `<head>_rows`, their indices in the batch.
-
-    Example:
-        >>> output = MultiTaskModelOutput(loss=torch.tensor(1.0), intent_logits=torch.zeros(2, 3))
-        >>> list(output), output["intent_logits"].shape
-        (['loss', 'intent_logits'], torch.Size([2, 3]))
-    """
-
-    loss: torch.Tensor | None = None
-
-    def __init__(self, loss: torch.Tensor | Mapping[str, Any] | None = None, **outputs: Any) -> None:
-        super().__init__()
-        if isinstance(loss, Mapping):
-            outputs = {**loss, **outputs}
-        elif loss is not None:
-            outputs = {"loss": loss, **outputs}
-        for key, value in outputs.items():
-            self[key] = value
-
-
-def loss_divisor(
-    items: torch.Tensor | int, rows: torch.Tensor | int, all_rows: torch.Tensor | int, reduction: LossReduction
-) -> Any:
-    """
-    What the sum of a head's item losses is divided by.
-
-    Args:
-        items (`torch.Tensor` or `int`): Labelled items of the head in the optimizer step.
-        rows (`torch.Tensor` or `int`): Rows of the step with a label for the head.
-        all_rows (`torch.Tensor` or `int`): Rows of the step.
-        reduction (`str`):
-            `per_head` gives the mean over the items; `per_row` that mean times the head's share of the rows.
-
-    Returns:
-        `torch.Tensor` or a number: At least 1, so that a head without items adds 0.
-
-    Example:
-        >>> loss_divisor(10, 2, 8, "per_head"), loss_divisor(10, 2, 8, "per_row")
-        (10, 40.0)
-    """
-    if reduction == "per_row":
-        items = items * all_rows / (rows.clamp(min=1) if isinstance(rows, torch.Tensor) else max(rows, 1))
-    return items.clamp(min=1) if isinstance(items, torch.Tensor) else max(items, 1)
+__all__ = ["MultiTaskModel"]
 
 
 class MultiTaskModel(PreTrainedModel):
@@ -86,7 +35,7 @@ class MultiTaskModel(PreTrainedModel):
 
     Example:
         >>> from transformers import BertConfig
-        >>> bert = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, vocab_size=9)
+        >>> bert = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, vocab_size=9)
         >>> heads = {"intent": {"head_type": "sequence_classification", "num_labels": 3}}
         >>> model = MultiTaskModel(MultiTaskConfig(backbone_config=bert, heads=heads))
         >>> model(input_ids=torch.tensor([[1, 2], [3, 4]]))["intent_logits"].shape
@@ -111,7 +60,7 @@ class MultiTaskModel(PreTrainedModel):
         self.heads = nn.ModuleDict({name: self._build_head(name) for name in config.heads or {}})
         self.main_input_name = self.backbone.model.main_input_name
         self.supports_gradient_checkpointing = self.backbone.model.supports_gradient_checkpointing
-        self._router = ArgumentRouter(config, {"backbone": self.backbone, **self.named_heads})
+        self._router = ArgumentRouter(config, {"backbone": self.backbone, **dict(self.heads.items())})
         self.post_init()
 
     def _build_head(self, name: str) -> Head:
@@ -125,13 +74,13 @@ class MultiTaskModel(PreTrainedModel):
                 f"head {name!r}: the backbone has no output {head_config.input!r}, "
                 f"expected one of {', '.join(self.backbone.output_names)}."
             )
-        self.config.heads[name] = head_config.to_dict()  # type: ignore[index]
+        self.config.heads[name] = head_config.to_dict()
         return get_head_class(head_config.head_type)(head_config, self.backbone.hidden_size)
 
     @property
-    def named_heads(self) -> dict[str, Head]:
+    def named_heads(self) -> Mapping[str, Head]:
         """The heads by name."""
-        return dict(self.heads.items())  # type: ignore[arg-type]
+        return cast("Mapping[str, Head]", self.heads)
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -140,7 +89,8 @@ class MultiTaskModel(PreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Module:
         """The embeddings of the backbone."""
-        return self.backbone.model.get_input_embeddings()
+        embeddings: nn.Module = self.backbone.model.get_input_embeddings()
+        return embeddings
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the embeddings of the backbone."""
@@ -187,7 +137,8 @@ class MultiTaskModel(PreTrainedModel):
         )
         model = cls(config, backbone=backbone)
         model.heads.to(dtype=backbone.model.dtype, device=backbone.model.device)
-        return model.eval()
+        model.eval()
+        return model
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -214,16 +165,17 @@ class MultiTaskModel(PreTrainedModel):
         Raises:
             InputError: If the checkpoint lacks weights or has them in other shapes, naming the head.
         """
-        model, info = super().from_pretrained(
+        loaded: Any = super().from_pretrained(
             pretrained_model_name_or_path,
             *model_args,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
             **kwargs,
         )
+        model, info = loaded
         missing = set(info["missing_keys"])
         mismatched = set() if ignore_mismatched_sizes else {str(key[0]) for key in info["mismatched_keys"]}
-        _check_loaded(str(pretrained_model_name_or_path), missing, mismatched, init_missing_heads)
+        check_loaded(str(pretrained_model_name_or_path), missing, mismatched, init_missing_heads)
         return (model, info) if output_loading_info else model
 
     def forward(
@@ -282,7 +234,7 @@ class MultiTaskModel(PreTrainedModel):
         elif rows is not None:
             routed = {name: rows.get(name) for name in all_labels if heads is None or name in heads}
         else:
-            tasks = self.config.tasks or {name: [name] for name in self.heads}
+            tasks = self.config.tasks or {head: [head] for head in self.heads}
             routed = route_rows(self.named_heads, all_labels, tasks, batch_size, heads, task)
         outputs = MultiTaskModelOutput(**encoded)
         for name, head_rows in routed.items():
@@ -309,7 +261,7 @@ class MultiTaskModel(PreTrainedModel):
                 )
             labels = {in_play[0]: labels}
         found = {name: value for name, value in (labels or {}).items() if value is not None}
-        for name, mapping in (self.config.arg_name_mapping or {}).items():
+        for name, mapping in self.config.arg_name_mapping.items():
             for source, target in mapping.items():
                 if target == "labels" and source in inputs and name != "backbone":
                     found[name] = inputs[source]
@@ -328,8 +280,8 @@ class MultiTaskModel(PreTrainedModel):
         batch_size: int,
     ) -> None:
         """Run one head on its rows and add what it gives to the outputs, under its name."""
-        head: Head = self.heads[name]  # type: ignore[assignment]
-        mapped = (self.config.arg_name_mapping or {}).get(name, {})
+        head = self.named_heads[name]
+        mapped = self.config.arg_name_mapping.get(name, {})
         arguments = {key: value for key, value in available.items() if mapped.get(key) != "labels"}
         arguments["encoded"] = available[head.config.input]
         arguments["encoded_mask"] = available[f"{head.config.input}_mask"]
@@ -351,38 +303,25 @@ class MultiTaskModel(PreTrainedModel):
         batch_size: int,
     ) -> None:
         """Add each head's loss and their weighted sum to the outputs."""
-        # keeps the backbone in the graph when no head ran, which distributed training relies on
-        total = None
+        encoded = outputs[self.backbone.output_names[0]]
+        row_losses = {name: outputs[f"{name}_row_losses"] for name in routed if f"{name}_row_losses" in outputs}
+        divisors = num_items_in_batch
+        if divisors is None:
+            taken = {name: take_rows(labels[name], routed[name], batch_size) for name in row_losses}
+            divisors = {name: self._divisor(name, each, batch_size) for name, each in taken.items()}
+        elif not isinstance(divisors, Mapping):
+            divisors = dict.fromkeys(row_losses, divisors)
+        losses, total = sum_losses(row_losses, divisors, self.config.loss_weights)
         for name in routed:
-            if name not in labels:
-                continue
-            row_losses = outputs.get(f"{name}_row_losses")
-            if row_losses is None:
-                outputs[f"{name}_loss"] = outputs[self.backbone.output_names[0]].new_zeros(())
-                continue
-            if num_items_in_batch is None:
-                items = self.heads[name].config.count_items(take_rows(labels[name], routed[name], batch_size))
-                divisor = loss_divisor(items.sum(), (items > 0).sum(), batch_size, self.config.loss_reduction)
-            else:
-                divisor = num_items_in_batch[name] if isinstance(num_items_in_batch, Mapping) else num_items_in_batch
-            loss = row_losses.sum() / divisor
-            outputs[f"{name}_loss"] = loss
-            weighted = loss * (self.config.loss_weights or {}).get(name, 1.0)
-            total = weighted if total is None else total + weighted
-        outputs["loss"] = outputs[self.backbone.output_names[0]].sum() * 0 if total is None else total
+            if name in labels:
+                outputs[f"{name}_loss"] = losses.get(name, encoded.new_zeros(()))
+        # an exact zero that keeps the backbone in the graph, which distributed training relies on
+        outputs["loss"] = encoded.sum() * 0 if total is None else total
         outputs.move_to_end("loss", last=False)
 
-
-def _check_loaded(folder: str, missing: set[str], mismatched: set[str], init_missing_heads: bool) -> None:
-    """Refuse a checkpoint that leaves weights random, naming the head or the backbone."""
-    for keys, fault in ((missing, "lacks weights"), (mismatched, "has weights of other shapes")):
-        for key in sorted(keys):
-            part, _, rest = key.partition(".")
-            if part == "heads" and init_missing_heads:
-                continue
-            owner = f"head {rest.partition('.')[0]!r}" if part == "heads" else "the backbone"
-            hint = " Pass init_missing_heads=True to start that head anew." if part == "heads" else ""
-            raise InputError(f"{folder}: the checkpoint {fault} for {owner} ({key}).{hint}")
+    def _divisor(self, name: str, labels: torch.Tensor, batch_size: int) -> Any:
+        items = self.named_heads[name].config.count_items(labels)
+        return loss_divisor(items.sum(), (items > 0).sum(), batch_size, self.config.loss_reduction)
 
 
 AutoConfig.register(MultiTaskConfig.model_type, MultiTaskConfig, exist_ok=True)

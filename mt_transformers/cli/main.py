@@ -1,0 +1,55 @@
+"""Entry point of `mt-transformers`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ..errors import InputError
+from ..version import __version__
+from . import demo, evaluate, plan, predict, train
+
+__all__ = ["main", "run"]
+
+_COMMANDS = (demo, plan, train, evaluate, predict)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run a command.
+
+    Args:
+        argv (`Sequence[str]`, *optional*): The arguments. Defaults to those of the process.
+
+    Returns:
+        `int`: Exit status: 0, or 2 for input that cannot be used, which one message on standard error explains.
+    """
+    parser = argparse.ArgumentParser(
+        prog="mt-transformers", description="Train and use models with one backbone and many heads."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        command.add_parser(commands)
+    arguments, overrides = parser.parse_known_args(argv)
+    try:
+        if overrides and not arguments.takes_overrides:
+            raise InputError(f"unknown argument(s): {' '.join(overrides)}.")
+        arguments.run(arguments, overrides)
+    except InputError as error:
+        print(f"mt-transformers: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mt-transformers: interrupted.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run() -> None:
+    """Run the command of this process and leave with its exit status."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,125 @@
+"""`mt-transformers predict FOLDER`: every head's answer for each line of a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..inference import MultiTaskPredictor
+
+__all__ = ["add_parser"]
+
+_LINES_AT_A_TIME = 2048
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("predict", help="write every head's answer for each line of a file")
+    parser.add_argument("folder", metavar="FOLDER", help="folder of a trained model")
+    parser.add_argument(
+        "--input",
+        required=True,
+        help='JSON lines: a text, {"text": ...}, {"text": ..., "text_pair": ...} or {"tokens": [...]}, with an '
+        'optional "task"',
+    )
+    parser.add_argument("--output", required=True, help="JSON lines: line number and outputs of the heads")
+    parser.add_argument("--heads", help="names of the heads that answer, with commas; default: all")
+    parser.add_argument("--batch_size", type=int, default=32, help="rows that are encoded together; default: 32")
+    parser.add_argument(
+        "--on-error", default="fail", choices=("fail", "skip"), help="what a bad line does; default: fail"
+    )
+    parser.set_defaults(run=_run, takes_overrides=False)
+
+
+def _run(arguments: argparse.Namespace, _: list[str]) -> None:
+    path = Path(arguments.input)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file.")
+    from tqdm.auto import tqdm
+
+    from ..inference import MultiTaskPredictor, load_model
+    from .files import open_whole
+
+    predictor = MultiTaskPredictor(*load_model(arguments.folder), batch_size=arguments.batch_size)
+    heads = None if arguments.heads is None else arguments.heads.split(",")
+    tasks = predictor.tasks
+    bad = _bad_lines(path, tasks)
+    for number, fault in bad.items():
+        print(f"{path}, line {number}: {fault}", file=sys.stderr)
+    if bad and arguments.on_error == "fail":
+        raise InputError(f"{path}: {len(bad)} line(s) cannot be used; --on-error skip would leave them out.")
+    with open_whole(arguments.output) as file, tqdm(unit=" lines") as progress:
+        for numbers, rows in _chunks(path, bad, tasks):
+            _write(file, numbers, predictor, rows, heads)
+            progress.update(len(rows))
+    if predictor.truncated_rows:
+        number = predictor.truncated_rows
+        print(f"{number} line(s) were longer than the model reads: their ends were left out.", file=sys.stderr)
+
+
+def _write(
+    file: Any, numbers: Sequence[int], predictor: MultiTaskPredictor, rows: list[Any], heads: Collection[str] | None
+) -> None:
+    for number, outputs in zip(numbers, predictor(rows, heads), strict=True):
+        file.write(json.dumps({"line": number, "outputs": outputs}, ensure_ascii=False) + "\n")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            yield number, line.rstrip(b"\r\n")
+
+
+def _parse(line: bytes, tasks: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    from ..inference import check_row
+
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"no valid UTF-8 at byte {error.start}.") from error
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"no valid JSON: {error}.") from error
+    except RecursionError as error:
+        raise InputError("no valid JSON: nested too deeply.") from error
+    return check_row(value, tasks)
+
+
+def _bad_lines(path: Path, tasks: Mapping[str, Sequence[str]]) -> dict[int, str]:
+    """The lines that cannot be used, found before any of them is predicted."""
+    faults = ((number, _fault(line, tasks)) for number, line in _lines(path))
+    return {number: fault for number, fault in faults if fault is not None}
+
+
+def _fault(line: bytes, tasks: Mapping[str, Sequence[str]]) -> str | None:
+    try:
+        _parse(line, tasks)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _chunks(
+    path: Path, bad: Mapping[int, str], tasks: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[list[int], list[dict[str, Any]]]]:
+    """The good lines, some at a time, so that memory does not grow with the file."""
+    numbers: list[int] = []
+    rows: list[dict[str, Any]] = []
+    for number, line in _lines(path):
+        if number in bad:
+            continue
+        numbers.append(number)
+        rows.append(_parse(line, tasks))
+        if len(rows) == _LINES_AT_A_TIME:
+            yield numbers, rows
+            numbers, rows = [], []
+    if rows:
+        yield numbers, rows

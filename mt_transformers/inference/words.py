@@ -1,0 +1,78 @@
+"""Words of a text, and where a row's sub-tokens put them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..heads import Word
+
+if TYPE_CHECKING:
+    from transformers import BatchEncoding
+
+__all__ = ["find_words", "split_words"]
+
+# a character of a script without spaces, or letters and digits with inner apostrophes and hyphens, or one other sign
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_]+(?:['\u2019\-][^\W_]+)*|[^\w\s]|_+")
+
+
+def split_words(text: str) -> list[tuple[int, int]]:
+    """
+    Find the words of a text: what datasets of tagged words take for words.
+
+    Args:
+        text (`str`): The text.
+
+    Returns:
+        `list[tuple[int, int]]`: Offsets of each word's first character and behind its last one (characters).
+
+    Example:
+        >>> text = "Don't play it, Sam."
+        >>> [text[start:end] for start, end in split_words(text)]
+        ["Don't", 'play', 'it', ',', 'Sam', '.']
+    """
+    return [match.span() for match in _WORD.finditer(text)]
+
+
+def find_words(encoding: BatchEncoding, row: int, text: str | Sequence[str]) -> list[Word]:
+    """
+    Find each word's first sub-token in an encoded row.
+
+    Args:
+        encoding (`BatchEncoding`): Of a fast tokenizer, with offsets.
+        row (`int`): The row.
+        text (`str` or `Sequence[str]`):
+            The row's text, or its words; the latter count as joined by single spaces.
+
+    Returns:
+        `list[Word]`: The words that have a sub-token; those behind the maximum length have none.
+    """
+    if isinstance(text, str):
+        return _words_of_text(encoding, row, text)
+    starts = [0]
+    for word in text:
+        starts.append(starts[-1] + len(word) + 1)
+    words: dict[int, Word] = {}
+    for position, index in enumerate(encoding.word_ids(row)):
+        if index is not None and index not in words:
+            words[index] = Word(position, text[index], starts[index], starts[index] + len(text[index]))
+    return list(words.values())
+
+
+def _words_of_text(encoding: BatchEncoding, row: int, text: str) -> list[Word]:
+    offsets = encoding["offset_mapping"][row]
+    sequences = encoding.sequence_ids(row)
+    spans = split_words(text)
+    words, number = [], 0
+    for position, (start, end) in enumerate(offsets):
+        # only the first sequence of a pair is labelled, and a sub-token may begin with the space before its word
+        if sequences[position] != 0 or end <= start:
+            continue
+        while number < len(spans) and spans[number][1] <= start:
+            number += 1
+        if number < len(spans) and end > spans[number][0]:
+            first, last = spans[number]
+            words.append(Word(position, text[first:last], first, last))
+            number += 1
+    return words

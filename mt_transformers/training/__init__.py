@@ -1,0 +1,24 @@
+"""Training over several tasks: arguments, trainer, recipe."""
+
+from __future__ import annotations
+
+from .arguments import MultiTaskTrainingArguments
+from .recipe import Recipe, apply_overrides, load_yaml, parse_recipe, read_recipe
+from .run import LoadedRecipe, build_trainer, load_recipe, load_tokenizer, plan_recipe, run_recipe
+from .trainer import MultiTaskTrainer
+
+__all__ = [
+    "LoadedRecipe",
+    "MultiTaskTrainer",
+    "MultiTaskTrainingArguments",
+    "Recipe",
+    "apply_overrides",
+    "build_trainer",
+    "load_recipe",
+    "load_tokenizer",
+    "load_yaml",
+    "parse_recipe",
+    "plan_recipe",
+    "read_recipe",
+    "run_recipe",
+]

@@ -1,0 +1,67 @@
+"""Training arguments: those of the Trainer, with the defaults that several heads need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+from ..errors import InputError
+
+__all__ = ["MultiTaskTrainingArguments"]
+
+
+@dataclass
+class MultiTaskTrainingArguments(TrainingArguments):
+    """
+    Arguments of [`MultiTaskTrainer`]: all of `transformers.TrainingArguments`, and these.
+
+    Changed defaults: `metric_for_best_model` is `"eval_score"`, the mean of every head's primary metric;
+    `remove_unused_columns` is False, since the tasks say which columns are used; `ddp_find_unused_parameters` is
+    False, since heads without a row are left out of the exchange of gradients.
+
+    Args:
+        max_length (`int`, *optional*):
+            Length to which rows are cut (tokens). Defaults to what tokenizer and backbone take.
+        preprocessing_num_proc (`int`, *optional*): Processes that prepare the rows.
+
+    Raises:
+        InputError: If an argument is set that cannot hold with several heads.
+    """
+
+    max_length: int | None = field(
+        default=None,
+        metadata={"help": "Length to which rows are cut (tokens); by default what tokenizer and backbone take."},
+    )
+    preprocessing_num_proc: int | None = field(
+        default=None, metadata={"help": "Processes that prepare the rows (tokenization)."}
+    )
+    metric_for_best_model: str | None = field(
+        default="eval_score",
+        metadata={
+            "help": "Metric that chooses the best model; eval_score is the mean of every head's primary metric."
+        },
+    )
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Must stay False: the tasks say which columns are used."}
+    )
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "Not needed: heads without a row are no part of DDP's buckets."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.remove_unused_columns:
+            raise InputError("remove_unused_columns: expected False, the tasks say which columns are used.")
+        if self.label_smoothing_factor != 0:
+            raise InputError("label_smoothing_factor: set label_smoothing in the heads' configs instead.")
+        if not self.average_tokens_across_devices:
+            raise InputError(
+                "average_tokens_across_devices: expected True, a head's items are counted over all devices."
+            )
+        if self.n_gpu > 1:
+            raise InputError(
+                f"{self.n_gpu} GPUs in one process: start one process a GPU, with accelerate launch or torchrun."
+            )
+        if self.fsdp or self.deepspeed:
+            raise InputError("fsdp and deepspeed are not supported yet: heads without a row would stop the processes.")

@@ -1,0 +1,148 @@
+"""From what the heads put out over a split to metrics under their fixed names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..configuration import LossReduction
+from ..errors import InputError
+from ..heads import HeadConfig
+from ..modeling import loss_divisor
+
+__all__ = ["EvaluationResults", "metric_names"]
+
+
+def metric_names(tasks: Mapping[str, list[str]], heads: Mapping[str, HeadConfig], prefix: str = "eval") -> set[str]:
+    """
+    Names of all metrics that an evaluation yields.
+
+    Args:
+        tasks (`Mapping[str, list[str]]`): For each task its heads.
+        heads (`Mapping[str, HeadConfig]`): The heads.
+        prefix (`str`, *optional*, defaults to `"eval"`): What the names begin with.
+
+    Returns:
+        `set[str]`: The names.
+
+    Raises:
+        InputError: If two metrics would have one name.
+
+    Example:
+        >>> from mt_transformers.heads import get_head_config
+        >>> heads = {"intent": get_head_config("intent", {"head_type": "sequence_classification"})}
+        >>> sorted(metric_names({"snips": ["intent"]}, heads))[:2]
+        ['eval_loss', 'eval_score']
+    """
+    owners = {f"{prefix}_loss": "all tasks", f"{prefix}_score": "all tasks"}
+    for task_name, task_heads in tasks.items():
+        found = {f"{prefix}_{task_name}_loss": f"task {task_name!r}"}
+        for head in task_heads:
+            for metric in heads[head].metric_names:
+                found[f"{prefix}_{task_name}_{head}_{metric}"] = f"head {head!r} of task {task_name!r}"
+        for name, owner in found.items():
+            if name in owners:
+                raise InputError(f"the metric {name} would stand for {owners[name]} and for {owner}: rename one.")
+            owners[name] = owner
+    return set(owners)
+
+
+@dataclass
+class _HeadTotals:
+    loss_sum: float = 0.0
+    items: int = 0
+    rows: int = 0
+    scores: list[float] = field(default_factory=list)
+
+
+class EvaluationResults:
+    """
+    Collects the metrics of task after task.
+
+    Args:
+        heads (`Mapping[str, HeadConfig]`): The heads.
+        loss_weights (`Mapping[str, float]`): Weight of each head's loss, 1 where none is given.
+        reduction (`str`): `per_head` or `per_row`, see [`loss_divisor`].
+        prefix (`str`): What the names of the metrics begin with.
+    """
+
+    def __init__(
+        self, heads: Mapping[str, HeadConfig], loss_weights: Mapping[str, float], reduction: LossReduction, prefix: str
+    ) -> None:
+        self._heads = heads
+        self._loss_weights = loss_weights
+        self._reduction = reduction
+        self._prefix = prefix
+        self._totals: dict[str, _HeadTotals] = {}
+        self._rows = 0
+        self.metrics: dict[str, float] = {}
+
+    def add_task(
+        self, task_name: str, outputs: Mapping[str, Any], labels: Mapping[str, np.ndarray], lenient: bool = False
+    ) -> None:
+        """
+        Score the heads of a task.
+
+        Args:
+            task_name (`str`): The task.
+            outputs (`Mapping[str, Any]`):
+                For each head `predictions`, `row_losses` and `items`, each over all rows of the split.
+            labels (`Mapping[str, np.ndarray]`): For each head the labels of these rows.
+            lenient (`bool`, *optional*, defaults to `False`): Whether a head without labels is passed over.
+
+        Raises:
+            InputError: If a head has not one labelled row, naming task and head.
+        """
+        totals: dict[str, _HeadTotals] = {}
+        rows = len(next(iter(labels.values()))) if labels else 0
+        for head, output in outputs.items():
+            items = output["items"]
+            if lenient and not items.any():
+                continue
+            try:
+                metrics = self._heads[head].compute_metrics(output["predictions"], labels[head])
+            except InputError as error:
+                raise InputError(f"task {task_name!r}, head {head!r}: {error}") from error
+            for name, value in metrics.items():
+                self.metrics[f"{self._prefix}_{task_name}_{head}_{name}"] = float(value)
+            loss_sum = float(output["row_losses"].sum(dtype=np.float64))
+            total = _HeadTotals(loss_sum, int(items.sum()), int((items > 0).sum()))
+            total.scores.append(self._heads[head].score_sign * float(metrics[self._heads[head].metric_names[0]]))
+            totals[head] = total
+            self._add_up(head, total)
+        if totals:
+            self.metrics[f"{self._prefix}_{task_name}_loss"] = self._loss(totals, rows)
+        self._rows += rows
+
+    def _add_up(self, head: str, total: _HeadTotals) -> None:
+        overall = self._totals.setdefault(head, _HeadTotals())
+        overall.loss_sum += total.loss_sum
+        overall.items += total.items
+        overall.rows += total.rows
+        overall.scores += total.scores
+
+    def _loss(self, totals: Mapping[str, _HeadTotals], all_rows: int) -> float:
+        """The training loss, were these rows one optimizer step."""
+        loss = 0.0
+        for head, total in totals.items():
+            divisor = loss_divisor(total.items, total.rows, all_rows, self._reduction)
+            loss += self._loss_weights.get(head, 1.0) * total.loss_sum / divisor
+        return loss
+
+    def finish(self) -> dict[str, float]:
+        """
+        Add what concerns all tasks together.
+
+        Returns:
+            `dict[str, float]`: All metrics, with `<prefix>_loss` and `<prefix>_score`, the mean over the heads of
+            their primary metrics, one of which lower values are better taken negative. A head that several tasks feed
+            counts once, with the mean over its tasks.
+        """
+        if self._totals:
+            self.metrics[f"{self._prefix}_loss"] = self._loss(self._totals, self._rows)
+            means = [float(np.mean(total.scores)) for total in self._totals.values()]
+            self.metrics[f"{self._prefix}_score"] = float(np.mean(means))
+        return self.metrics

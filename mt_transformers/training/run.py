@@ -1,0 +1,218 @@
+"""From a recipe to a trained folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import AutoTokenizer
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import get_last_checkpoint
+
+from ..configuration import check_name
+from ..data import MixturePlan, Task, complete_heads, label_sources, load_splits, plan_mixture
+from ..errors import InputError, check_known
+from ..heads import HeadConfig, get_head_config
+from ..modeling import MultiTaskModel
+from .arguments import MultiTaskTrainingArguments
+from .model_card import write_model_card
+from .recipe import Recipe
+from .trainer import MultiTaskTrainer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["LoadedRecipe", "build_trainer", "load_recipe", "load_tokenizer", "plan_recipe", "run_recipe"]
+
+RESULTS_FILE = "all_results.json"
+
+
+@dataclass(kw_only=True)
+class LoadedRecipe:
+    """
+    A recipe whose datasets are loaded and whose heads are complete.
+
+    Args:
+        recipe ([`Recipe`]): The recipe, its tasks holding their splits.
+        heads (`dict[str, HeadConfig]`): The heads' configs.
+        arguments ([`MultiTaskTrainingArguments`]): The training arguments.
+    """
+
+    recipe: Recipe
+    heads: dict[str, HeadConfig]
+    arguments: MultiTaskTrainingArguments
+
+
+def load_recipe(recipe: Recipe, heads: Mapping[str, HeadConfig] | None = None) -> LoadedRecipe:
+    """
+    Load the datasets of a recipe and complete its heads from them.
+
+    Args:
+        recipe ([`Recipe`]): The recipe.
+        heads (`Mapping[str, HeadConfig]`, *optional*):
+            Heads of a trained model, to be used in place of the recipe's.
+
+    Returns:
+        [`LoadedRecipe`].
+
+    Raises:
+        InputError: If a dataset, a column, a label or an argument cannot be used, naming it.
+    """
+    arguments = _training_arguments(recipe.training)
+    for name in recipe.heads:
+        check_name(name, "head")
+    configs = dict(heads or {name: get_head_config(name, values) for name, values in recipe.heads.items()})
+    splits = {name: load_splits(name, task) for name, task in recipe.tasks.items()}
+    complete_heads(configs, label_sources(recipe.tasks, splits), all_fed=heads is None)
+    tasks = {name: replace(task, dataset=splits[name]) for name, task in recipe.tasks.items()}
+    return LoadedRecipe(recipe=replace(recipe, tasks=tasks), heads=configs, arguments=arguments)
+
+
+def _training_arguments(values: Mapping[str, Any]) -> MultiTaskTrainingArguments:
+    known = [each.name for each in fields(MultiTaskTrainingArguments) if each.init]
+    check_known(values, known, "training")
+    if not values.get("output_dir"):
+        raise InputError("training: 'output_dir' is missing, the folder that the trained model goes to.")
+    try:
+        return MultiTaskTrainingArguments(**values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"training: {error}") from error
+
+
+def plan_recipe(loaded: LoadedRecipe) -> MixturePlan:
+    """
+    Count what the mixture of a recipe does.
+
+    Args:
+        loaded ([`LoadedRecipe`]): The recipe.
+
+    Returns:
+        [`MixturePlan`].
+
+    Raises:
+        InputError: If no task has a train split, or the mixture does not fit the tasks.
+    """
+    recipe, args = loaded.recipe, loaded.arguments
+    sizes = {name: len(task.dataset["train"]) for name, task in recipe.tasks.items() if "train" in task.dataset}
+    if not sizes:
+        raise InputError("no task has a train split, so that there is nothing to train on.")
+    return plan_mixture(
+        sizes,
+        recipe.mixture,
+        args.per_device_train_batch_size,
+        {name: list(recipe.tasks[name].labels) for name in sizes},
+        num_epochs=max(1, int(args.num_train_epochs)),
+        seed=args.seed if args.data_seed is None else args.data_seed,
+        num_processes=args.world_size,
+        drop_last=args.dataloader_drop_last,
+        gradient_accumulation_steps=args.gradient_accumulation_steps,
+        loss_weights=recipe.loss_weights,
+        per_row=recipe.loss_reduction == "per_row",
+    )
+
+
+def load_tokenizer(name_or_path: str, tasks: Mapping[str, Task]) -> PreTrainedTokenizerBase:
+    """
+    Load the tokenizer of a backbone.
+
+    Args:
+        name_or_path (`str`): Name on the hub, or a folder.
+        tasks (`Mapping[str, Task]`): The tasks; where one reads words, byte-level tokenizers put a space before each.
+
+    Returns:
+        `PreTrainedTokenizerBase`.
+
+    Raises:
+        InputError: If there is none.
+    """
+    words = any("tokens" in task.inputs for task in tasks.values())
+    try:
+        return AutoTokenizer.from_pretrained(name_or_path, **({"add_prefix_space": True} if words else {}))
+    except (OSError, ValueError) as error:
+        raise InputError(f"the tokenizer of {name_or_path!r} cannot be loaded: {error}") from error
+
+
+def build_trainer(loaded: LoadedRecipe) -> MultiTaskTrainer:
+    """
+    Put new heads on the recipe's backbone and make the trainer.
+
+    Args:
+        loaded ([`LoadedRecipe`]): The recipe.
+
+    Returns:
+        [`MultiTaskTrainer`]: Ready to train.
+
+    Raises:
+        InputError: If the backbone cannot be loaded, or a row cannot be used.
+    """
+    recipe = loaded.recipe
+    model = MultiTaskModel.from_backbone(
+        recipe.backbone,
+        heads=loaded.heads,
+        loss_weights=recipe.loss_weights,
+        loss_reduction=recipe.loss_reduction,  # type: ignore[arg-type]
+        tasks={name: list(task.labels) for name, task in recipe.tasks.items()},
+    )
+    return MultiTaskTrainer(
+        model,
+        loaded.arguments,
+        tasks=recipe.tasks,
+        mixture=recipe.mixture,
+        processing_class=load_tokenizer(recipe.backbone, recipe.tasks),
+    )
+
+
+def run_recipe(loaded: LoadedRecipe) -> dict[str, float]:
+    """
+    Train a recipe, evaluate it on all splits there are, and save the folder.
+
+    With `resume_from_checkpoint: true` among the training arguments, a run that was interrupted goes on from its last
+    checkpoint.
+
+    Args:
+        loaded ([`LoadedRecipe`]): The recipe.
+
+    Returns:
+        `dict[str, float]`: All results: of training, of the validation splits (`eval_`) and of the test splits
+        (`test_`).
+    """
+    trainer = build_trainer(loaded)
+    args = loaded.arguments
+    resume: Any = args.resume_from_checkpoint
+    if resume in (True, "true", "True"):
+        resume = get_last_checkpoint(args.output_dir)
+    results = dict(trainer.train(resume_from_checkpoint=resume).metrics)
+    for split, prefix in (("validation", "eval"), ("test", "test")):
+        if any(split in splits for splits in trainer.splits.values()):
+            results |= trainer.evaluate(split=split, metric_key_prefix=prefix)
+    save_folder(trainer, loaded, results)
+    return results
+
+
+def save_folder(trainer: MultiTaskTrainer, loaded: LoadedRecipe, results: Mapping[str, float]) -> None:
+    """
+    Save model, tokenizer, model card and results; each file appears whole or not at all.
+
+    Args:
+        trainer ([`MultiTaskTrainer`]): Holds the trained model.
+        loaded ([`LoadedRecipe`]): What it was trained by.
+        results (`Mapping[str, float]`): What came out.
+    """
+    folder = Path(str(loaded.arguments.output_dir))
+    unfinished = folder / f".unfinished-{os.getpid()}"
+    trainer.save_model(str(unfinished))
+    if trainer.is_world_process_zero():
+        text = json.dumps(dict(sorted(results.items())), indent=2) + "\n"
+        (unfinished / RESULTS_FILE).write_text(text, encoding="utf-8")
+        write_model_card(unfinished / "README.md", loaded.recipe, plan_recipe(loaded), trainer, results)
+        # the Trainer's pickled arguments: the card and the recipe say what they say
+        (unfinished / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        for file in sorted(unfinished.iterdir()):
+            os.replace(file, folder / file.name)
+        shutil.rmtree(unfinished)
+    trainer.accelerator.wait_for_everyone()

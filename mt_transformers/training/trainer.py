@@ -1,0 +1,368 @@
+"""The Trainer for several tasks: it overrides how batches are made, counted and evaluated, and nothing else."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import datasets
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PredictionOutput, speed_metrics
+
+from ..data import (
+    TASK_INDEX,
+    DataCollatorForMultiTask,
+    Mixture,
+    MultiTaskBatchSampler,
+    MultiTaskDataset,
+    Task,
+    complete_heads,
+    find_max_length,
+    label_sources,
+    load_splits,
+    prepare_split,
+)
+from ..errors import InputError, check_known
+from ..modeling import MultiTaskModel
+from .arguments import MultiTaskTrainingArguments
+from .evaluation import EvaluationResults, metric_names
+from .head_gradients import average_head_gradients, broadcast_heads, leave_heads_out_of_ddp
+from .step_counts import StepCounter, TrainingLog
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["MultiTaskTrainer"]
+
+
+class _StartEpochCallback(TrainerCallback):
+    """
+    Tells the sampler its epoch. The Trainer's own way does not reach through the sampler of a run that is resumed
+    within an epoch (transformers 5.23); this runs before the epoch's iterator is made.
+    """
+
+    sampler: MultiTaskBatchSampler | None = None
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.sampler is not None:
+            self.sampler.set_epoch(int(state.epoch or 0))
+
+
+class MultiTaskTrainer(Trainer):
+    """
+    A `transformers.Trainer` over several tasks.
+
+    The loss of a head is the sum of its item losses over the whole optimizer step, divided by its number of labelled
+    items in that step, over all micro-batches and processes; heads without a labelled row in the step receive no
+    update. While training it logs `loss_<head>` and `share_<task>` beside the Trainer's own entries.
+
+    Args:
+        model ([`MultiTaskModel`]): The model to train.
+        args ([`MultiTaskTrainingArguments`]): The training arguments.
+        tasks (`Mapping[str, Task]`): The tasks by name.
+        mixture ([`Mixture`], *optional*): How their rows are interleaved.
+        processing_class (`PreTrainedTokenizerBase`): The tokenizer.
+        kwargs (`Any`): `callbacks`, `optimizers` and what else `transformers.Trainer` takes.
+
+    Raises:
+        InputError: If tasks and heads do not fit, or a row cannot be used; before any training.
+    """
+
+    model: MultiTaskModel
+    args: MultiTaskTrainingArguments
+
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        args: MultiTaskTrainingArguments,
+        tasks: Mapping[str, Task],
+        mixture: Mixture | None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(args, MultiTaskTrainingArguments):
+            raise InputError(f"args: expected MultiTaskTrainingArguments, found {type(args).__name__}.")
+        if processing_class is None:
+            raise InputError("processing_class: expected the tokenizer of the backbone.")
+        self.mixture = mixture or Mixture()
+        self.tasks = dict(tasks)
+        self.head_configs = {name: head.config for name, head in model.named_heads.items()}
+        task_heads = {name: list(task.labels) for name, task in self.tasks.items()}
+        raw_splits = {name: load_splits(name, task) for name, task in self.tasks.items()}
+        complete_heads(self.head_configs, label_sources(self.tasks, raw_splits), all_fed=False)
+        _take_over_configs(model)
+        metric_names(task_heads, self.head_configs)
+        self._max_length = find_max_length(processing_class, _positions(model), args.max_length)
+        self._tokenizer = processing_class
+        with args.main_process_first(desc="preparing the rows"):
+            self.splits = {name: self._prepare(name, splits, args) for name, splits in raw_splits.items()}
+        train_splits = {name: splits["train"] for name, splits in self.splits.items() if "train" in splits}
+        validation = {name: splits["validation"] for name, splits in self.splits.items() if "validation" in splits}
+        self._start_epoch = _StartEpochCallback()
+        self._keep_logits = False
+        kwargs["callbacks"] = [self._start_epoch, *(kwargs.get("callbacks") or [])]
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=kwargs.pop("data_collator", None) or self._default_collator(args),
+            train_dataset=MultiTaskDataset(train_splits) if train_splits else None,
+            eval_dataset=validation or None,
+            processing_class=processing_class,
+            **kwargs,
+        )
+        self._counter = StepCounter(self.head_configs, model.config.loss_reduction, self.accelerator)
+        self._log = TrainingLog(self.head_configs, list(train_splits), self.accelerator)
+        if self.accelerator.num_processes > 1:
+            leave_heads_out_of_ddp(model)
+            broadcast_heads(model)
+
+    def _prepare(
+        self, task_name: str, splits: Mapping[str, datasets.Dataset], args: MultiTaskTrainingArguments
+    ) -> dict[str, datasets.Dataset]:
+        task, heads = self.tasks[task_name], self.head_configs
+        return {
+            name: prepare_split(
+                task_name, task, name, split, heads, self._tokenizer, self._max_length, args.preprocessing_num_proc
+            )
+            for name, split in splits.items()
+        }
+
+    def _default_collator(self, args: MultiTaskTrainingArguments) -> DataCollatorForMultiTask:
+        return DataCollatorForMultiTask(
+            self._tokenizer, self.head_configs, pad_to_multiple_of=8 if args.device.type == "cuda" else None
+        )
+
+    # batches
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches of the mixture, cut up for the processes by the sampler itself."""
+        if not isinstance(self.train_dataset, MultiTaskDataset):
+            raise InputError("no task has a train split, so that there is nothing to train on.")
+        args = self.args
+        sampler = MultiTaskBatchSampler(
+            dict(zip(self.train_dataset.task_names, self.train_dataset.sizes, strict=True)),
+            self.mixture,
+            self._train_batch_size,
+            seed=args.seed if args.data_seed is None else args.data_seed,
+            num_processes=args.world_size,
+            drop_last=args.dataloader_drop_last,
+        )
+        self._start_epoch.sampler = sampler
+        return self._build_dataloader(self.train_dataset, batch_sampler=sampler)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Batches of one prepared split, in its order."""
+        if not isinstance(eval_dataset, datasets.Dataset):
+            raise InputError("expected one prepared split; evaluate() and predict() go through all tasks.")
+        return self._build_dataloader(eval_dataset, batch_size=self.args.eval_batch_size)
+
+    def _build_dataloader(self, dataset: Any, **batching: Any) -> DataLoader[Any]:
+        args = self.args
+        loader = DataLoader(
+            dataset,
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory and args.device.type != "cpu",
+            persistent_workers=args.dataloader_persistent_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
+            **batching,
+        )
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared
+
+    # the loss
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], Any]:
+        """Fetch the micro-batches of an optimizer step and count each head's labelled items in all of them."""
+        batches = list(itertools.islice(epoch_iterator, num_batches))
+        return batches, self._counter.count(batches, device)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """The model's loss under the items of the whole step; keeps the books of the log."""
+        inputs = dict(inputs)
+        task_index = inputs.pop(TASK_INDEX, None)
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        if task_index is not None and model.training:
+            self._log.add(inputs, outputs, task_index)
+        return (loss, outputs) if return_outputs else loss
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """One micro-batch; with the last one of a step the heads' gradients are exchanged."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.accelerator.num_processes > 1 and self.accelerator.sync_gradients:
+            average_head_gradients(self.model, self._counter.active, self.accelerator)
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, with the heads' losses and the tasks' shares where it is about training."""
+        if "loss" in logs:
+            logs = logs | self._log.read()
+        super().log(logs, start_time)
+
+    # evaluation
+
+    def evaluate(  # type: ignore[override]
+        self,
+        eval_dataset: str | Collection[str] | Mapping[str, datasets.Dataset] | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+        split: str = "validation",
+    ) -> dict[str, float]:
+        """
+        Evaluate the heads of each task on a split of it, in one pass over its rows.
+
+        Args:
+            eval_dataset (`str`, `Collection[str]` or `Mapping[str, datasets.Dataset]`, *optional*):
+                A task's name, several, or rows for each task with the task's columns. Defaults to all tasks that
+                have the split.
+            ignore_keys (`list[str]`, *optional*): Not used.
+            metric_key_prefix (`str`, *optional*, defaults to `"eval"`): What the metrics' names begin with.
+            split (`str`, *optional*, defaults to `"validation"`): The split, unless rows are given.
+
+        Returns:
+            `dict[str, float]`: `eval_<task>_<head>_<metric>`, `eval_<task>_loss`, `eval_loss` and `eval_score`.
+
+        Raises:
+            InputError: If a task is unknown, no task has the split, or a head has no labelled row there.
+        """
+        start, rows = time.time(), 0
+        results = self._new_results(metric_key_prefix)
+        for task_name, dataset in self._splits_to_run(eval_dataset, split).items():
+            outputs, labels = self._run_heads(dataset, "Evaluation", metric_key_prefix)
+            rows += len(dataset)
+            results.add_task(task_name, outputs, labels)
+        metrics = results.finish() | self._speed(metric_key_prefix, start, rows)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def predict(  # type: ignore[override]
+        self,
+        test_dataset: str | Collection[str] | Mapping[str, datasets.Dataset] | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "test",
+        split: str = "test",
+    ) -> dict[str, PredictionOutput]:
+        """
+        Predict a split of each task.
+
+        Args:
+            test_dataset, metric_key_prefix, split: As [`evaluate`] takes them.
+            ignore_keys (`list[str]`, *optional*): Not used.
+
+        Returns:
+            `dict[str, PredictionOutput]`: For each task `predictions`, a dict head -> logits in the order of the
+            rows, `label_ids`, a dict head -> labels, and `metrics` of the heads that have labels there.
+
+        Raises:
+            InputError: If a task is unknown or no task has the split.
+        """
+        answers: dict[str, PredictionOutput] = {}
+        for task_name, dataset in self._splits_to_run(test_dataset, split).items():
+            start = time.time()
+            outputs, labels = self._run_heads(dataset, "Prediction", metric_key_prefix, keep_logits=True)
+            results = self._new_results(metric_key_prefix)
+            results.add_task(task_name, outputs, labels, lenient=True)
+            metrics = results.finish() | self._speed(metric_key_prefix, start, len(dataset))
+            self.control = self.callback_handler.on_predict(self.args, self.state, self.control, metrics)
+            logits: Any = {head: values["logits"] for head, values in outputs.items()}
+            answers[task_name] = PredictionOutput(predictions=logits, label_ids=cast(Any, labels), metrics=metrics)
+        return answers
+
+    def prediction_step(  # type: ignore[override]
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[None, dict[str, dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
+        """Run all heads of a task on all rows of a batch and keep only what metrics need."""
+        inputs = self._prepare_inputs(dict(inputs))
+        inputs.pop(TASK_INDEX, None)
+        labels = inputs["labels"]
+        # all rows go to all heads, so that what is gathered has one shape on every process
+        inputs["rows"] = {}
+        with torch.no_grad(), self.compute_loss_context_manager():
+            outputs = model(**inputs)
+        kept = {}
+        for name, head_labels in labels.items():
+            head = self.model.named_heads[name]
+            head_outputs = {"logits": outputs[f"{name}_logits"]}
+            kept[name] = {
+                "predictions": head.predictions(head_outputs, head_labels),
+                "row_losses": outputs[f"{name}_row_losses"].float(),
+                "items": head.config.count_items(head_labels),
+            } | (head_outputs if self._keep_logits else {})
+        return None, kept, labels
+
+    def _run_heads(
+        self, dataset: datasets.Dataset, description: str, prefix: str, keep_logits: bool = False
+    ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, np.ndarray]]:
+        """Outputs and labels of each head over a split, which runs sorted by length, the longest rows first."""
+        order = np.argsort(-np.asarray(dataset["length"]), kind="stable")
+        self._keep_logits = keep_logits
+        output: Any = self.evaluation_loop(
+            self.get_eval_dataloader(dataset.select(order)),
+            description=description,
+            prediction_loss_only=False,
+            metric_key_prefix=prefix,
+        )
+        back = np.argsort(order)
+        outputs = {head: {key: each[back] for key, each in kept.items()} for head, kept in output.predictions.items()}
+        return outputs, {head: each[back] for head, each in output.label_ids.items()}
+
+    def _splits_to_run(self, chosen: Any, split: str) -> dict[str, datasets.Dataset]:
+        if isinstance(chosen, Mapping):
+            check_known(chosen, self.tasks, "evaluation", "task")
+            return {name: self._prepare_given(name, rows) for name, rows in chosen.items()}
+        names = [chosen] if isinstance(chosen, str) else list(self.tasks if chosen is None else chosen)
+        check_known(names, self.tasks, "evaluation", "task")
+        found = {name: self.splits[name][split] for name in names if split in self.splits[name]}
+        lacking = [name for name in names if name not in found]
+        if not found or (chosen is not None and lacking):
+            raise InputError(f"no split {split!r} in task(s) {', '.join(lacking)}.")
+        return found
+
+    def _prepare_given(self, task_name: str, rows: datasets.Dataset) -> datasets.Dataset:
+        task = self.tasks[task_name]
+        given = Task(dataset={"test": rows}, inputs=task.inputs, labels=task.labels)
+        return self._prepare(task_name, load_splits(task_name, given), self.args)["test"]
+
+    def _new_results(self, prefix: str) -> EvaluationResults:
+        config = self.model.config
+        return EvaluationResults(self.head_configs, config.loss_weights, config.loss_reduction, prefix)
+
+    def _speed(self, prefix: str, start: float, rows: int) -> dict[str, float]:
+        steps = math.ceil(rows / (self.args.eval_batch_size * self.args.world_size))
+        speed: dict[str, float] = speed_metrics(prefix, start, num_samples=rows, num_steps=steps)
+        return speed
+
+
+def _take_over_configs(model: MultiTaskModel) -> None:
+    """Bring into the model what the training data has told the heads' configs, such as the targets' mean."""
+    for name, head in model.named_heads.items():
+        if head.config.to_dict() != model.config.heads[name]:
+            model.config.heads[name] = head.config.to_dict()
+            head.update_buffers()
+
+
+def _positions(model: MultiTaskModel) -> int | None:
+    """Positions that the backbone has (tokens), if it says so."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
