@@ -22,6 +22,7 @@ _PUBLIC = {
     "MultiTaskConfig": "configuration",
     "MultiTaskModel": "modeling",
     "MultiTaskModelOutput": "modeling",
+    "MultiTaskPredictor": "inference",
     "MultiTaskTrainer": "training",
     "MultiTaskTrainingArguments": "training",
     "Task": "data",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from .heads import HeadConfig as HeadConfig
     from .heads import get_head_config as get_head_config
     from .heads import register_head as register_head
+    from .inference import MultiTaskPredictor as MultiTaskPredictor
     from .modeling import MultiTaskModel as MultiTaskModel
     from .modeling import MultiTaskModelOutput as MultiTaskModelOutput
     from .training import MultiTaskTrainer as MultiTaskTrainer

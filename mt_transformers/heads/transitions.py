@@ -100,7 +100,7 @@ def best_valid_sequence(logits: torch.Tensor, mask: torch.Tensor, allowed: torch
         allowed (`torch.Tensor` of shape `(num_labels + 1, num_labels + 1)`): See [`allowed_transitions`].
 
     Returns:
-        `torch.Tensor` of shape `(rows, sequence_length)`: Ids of the labels; without meaning where `mask` is False.
+        `torch.Tensor` of shape `(rows, sequence_length)`: Ids of the labels; 0 where `mask` is False.
 
     Example:
         >>> logits = torch.tensor([[[0.0, 2.0, 3.0], [0.0, 1.0, 2.0]]])
@@ -130,7 +130,7 @@ def best_valid_sequence(logits: torch.Tensor, mask: torch.Tensor, allowed: torch
     for step in reversed(range(length)):
         labels[:, step] = state
         state = pointers[step].gather(1, state.unsqueeze(1)).squeeze(1)
-    return labels
+    return labels.masked_fill(~mask, 0)
 
 
 def entity_spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:

@@ -13,7 +13,14 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_utils import PredictionOutput, speed_metrics
 
 from ..data import (
@@ -324,6 +331,10 @@ class MultiTaskTrainer(Trainer):
             prediction_loss_only=False,
             metric_key_prefix=prefix,
         )
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, ProgressCallback):
+                # its bar is for one split: the next one gets a bar of its own
+                callback.on_evaluate(self.args, self.state, self.control)
         back = np.argsort(order)
         outputs = {head: {key: each[back] for key, each in kept.items()} for head, kept in output.predictions.items()}
         return outputs, {head: each[back] for head, each in output.label_ids.items()}

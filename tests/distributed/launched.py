@@ -1,0 +1,117 @@
+"""What a test starts on several processes, and, for comparison, calls on one: short runs on a tiny model in float64."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from fixtures import INTENTS, MOODS, SLOTS, tiny_bert_config, tiny_model, tiny_tokenizer, two_tasks
+
+from mt_transformers import Mixture, MultiTaskTrainer, MultiTaskTrainingArguments
+
+RUNS: dict[str, dict[str, Any]] = {
+    # one row a process: nearly every step has heads on one process only
+    "rows": {"mixture": {}, "global_batch": 2, "accumulation": 1},
+    "homogeneous": {
+        "mixture": {"batches": "homogeneous", "order": "round_robin"},
+        "global_batch": 4,
+        "accumulation": 1,
+    },
+    "accumulated": {"mixture": {}, "global_batch": 2, "accumulation": 2},
+    "per_row": {"mixture": {}, "global_batch": 4, "accumulation": 1, "loss_reduction": "per_row"},
+    "checkpointed": {"mixture": {}, "global_batch": 2, "accumulation": 1, "checkpointing": True},
+}
+"""Each run's mixture, rows of a global micro-batch, and micro-batches of an optimizer step."""
+
+STEPS = 20
+
+# transformers 5.23 renamed it; the old name can go once we drop support for versions older than that
+_NAMES = {each.name for each in fields(MultiTaskTrainingArguments)}
+_CHECKPOINTING = "activation_checkpointing" if "activation_checkpointing" in _NAMES else "gradient_checkpointing"
+
+_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+class _StrayHeads(TrainerCallback):
+    """Notes a head that was not in a step and still has a gradient when the optimizer steps."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Look at the head that no task feeds."""
+        if any(parameter.grad is not None for parameter in model.heads["idle"].parameters()):
+            self.found.append(f"step {state.global_step}")
+
+
+def train(name: str, folder: Path, seed: int = 0) -> None:
+    """
+    Train one of `RUNS` and save the weights, the metrics and the log.
+
+    Args:
+        name (`str`): The run.
+        folder (`Path`): Where to save them.
+        seed (`int`, *optional*, defaults to 0): Seed of the weights; another one on other processes must not matter.
+    """
+    run = RUNS[name]
+    heads = {
+        "intent": {"head_type": "sequence_classification", "id2label": INTENTS, "classifier_dropout": 0.0},
+        "slots": {"head_type": "token_classification", "id2label": SLOTS, "classifier_dropout": 0.0},
+        "mood": {"head_type": "sequence_classification", "id2label": MOODS, "classifier_dropout": 0.0},
+        "idle": {"head_type": "regression", "mean": [0.0], "std": [1.0]},
+    }
+    torch.manual_seed(seed)
+    model = tiny_model(
+        heads,
+        tiny_bert_config(**_DROPOUT),
+        loss_weights={"slots": 2.0},
+        loss_reduction=run.get("loss_reduction", "per_head"),
+    ).double()
+    args = MultiTaskTrainingArguments(
+        output_dir=str(folder / name),
+        max_steps=STEPS,
+        gradient_accumulation_steps=run["accumulation"],
+        learning_rate=1e-3,
+        weight_decay=0.1,
+        logging_steps=5,
+        save_strategy="no",
+        disable_tqdm=True,
+        use_cpu=True,
+        **({_CHECKPOINTING: True} if run.get("checkpointing") else {}),
+    )
+    args.per_device_train_batch_size = run["global_batch"] // args.world_size
+    stray = _StrayHeads()
+    trainer = MultiTaskTrainer(
+        model, args, two_tasks(), Mixture(**run["mixture"]), tiny_tokenizer(), callbacks=[stray]
+    )
+    idle = [parameter.detach().clone() for parameter in model.heads["idle"].parameters()]
+    trainer.train()
+    metrics = trainer.evaluate()
+    moved = not all(map(torch.equal, idle, model.heads["idle"].parameters()))
+    if trainer.is_world_process_zero():
+        torch.save(model.state_dict(), folder / f"{name}.pt")
+        report = {"metrics": metrics, "log": trainer.state.log_history, "stray": stray.found, "idle_moved": moved}
+        (folder / f"{name}.json").write_text(json.dumps(report))
+
+
+def main() -> None:
+    """Train all runs, the processes' weights starting from different seeds."""
+    from accelerate import PartialState
+
+    state = PartialState(cpu=True)
+    for name in RUNS:
+        train(name, Path(sys.argv[1]), seed=state.process_index)
+        state.wait_for_everyone()
+    state.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

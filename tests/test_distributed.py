@@ -1,0 +1,83 @@
+"""Two processes give what one gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).parent / "distributed" / "launched.py"
+
+pytestmark = pytest.mark.distributed
+
+
+def _load_script() -> ModuleType:
+    spec = spec_from_file_location("launched", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+launched = _load_script()
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one launch that makes all runs."""
+    folder = tmp_path_factory.mktemp("two_processes")
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", str(SCRIPT), str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the same runs on this process."""
+    folder = tmp_path_factory.mktemp("one_process")
+    for name in launched.RUNS:
+        launched.train(name, folder)
+    return folder
+
+
+def _report(folder: Path, name: str) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
+    return report
+
+
+@pytest.mark.parametrize("name", launched.RUNS)
+def test_weights_are_those_of_one_process(name: str, one_process: Path, two_processes: Path) -> None:
+    one, two = (torch.load(folder / f"{name}.pt", weights_only=True) for folder in (one_process, two_processes))
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-9, atol=1e-11, msg=lambda text, key=key: f"{key}: {text}")
+
+
+@pytest.mark.parametrize("name", launched.RUNS)
+def test_a_head_without_rows_is_left_alone(name: str, two_processes: Path) -> None:
+    report = _report(two_processes, name)
+    assert report["stray"] == [] and not report["idle_moved"]
+
+
+@pytest.mark.parametrize("name", launched.RUNS)
+def test_metrics_and_log_are_those_of_one_process(name: str, one_process: Path, two_processes: Path) -> None:
+    one, two = _report(one_process, name), _report(two_processes, name)
+    timing = ("runtime", "per_second", "preparation_time")
+    for key, value in one["metrics"].items():
+        if not key.endswith(timing):
+            assert two["metrics"][key] == pytest.approx(value, rel=1e-6), key
+    for ours, theirs in zip(one["log"], two["log"], strict=True):
+        for key in ours:
+            if key.startswith(("loss", "share", "grad_norm")):
+                assert theirs[key] == pytest.approx(ours[key], rel=1e-6), key
