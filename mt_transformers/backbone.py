@@ -116,7 +116,7 @@ class Backbone(nn.Module):
         """
         try:
             model = AutoModel.from_pretrained(pretrained_model_name_or_path, **kwargs)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise InputError(f"backbone {pretrained_model_name_or_path!r} cannot be loaded: {error}") from error
         if _unused_layers(type(model)):
             model.pooler = None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import field, fields
+from difflib import get_close_matches
 from keyword import iskeyword
 from typing import Any, ClassVar, Literal, get_args
 
 from torch import nn
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from .backbone import default_pooling
 from .errors import InputError, check_known
@@ -176,6 +177,12 @@ class MultiTaskConfig(PreTrainedConfig):
         Returns:
             [`MultiTaskConfig`]: The config.
         """
+        model_type = config_dict.get("model_type", cls.model_type)
+        if model_type != cls.model_type:
+            raise InputError(
+                f"the config is that of a {model_type!r} model, not of a multi-task model: "
+                "MultiTaskModel.from_backbone puts heads on it."
+            )
         known = {each.name for each in fields(cls)} | _WRITTEN_BY_TRANSFORMERS
         unknown = [key for key in config_dict if key not in known]
         kept = {key: value for key, value in config_dict.items() if key in known}
@@ -197,6 +204,10 @@ def _backbone_config(values: dict[str, Any]) -> PreTrainedConfig:
     """The config of the backbone from its dict, which carries its own `model_type`."""
     if "model_type" not in values:
         raise InputError("backbone_config: expected a model_type, as every config.json of transformers has it.")
+    if values["model_type"] not in CONFIG_MAPPING:
+        near = get_close_matches(str(values["model_type"]), list(CONFIG_MAPPING), n=1)
+        hint = f", did you mean {near[0]!r}?" if near else "."
+        raise InputError(f"backbone_config: unknown model_type {values['model_type']!r}{hint}")
     rest = {key: value for key, value in values.items() if key != "model_type"}
     config: PreTrainedConfig = AutoConfig.for_model(values["model_type"], **rest)
     return config

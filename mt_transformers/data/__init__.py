@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from .collator import DataCollatorForMultiTask
-from .dataset import TASK_INDEX, MultiTaskDataset
+from .dataset import LABEL_PREFIX, TASK_INDEX, MultiTaskDataset
 from .mixture import Mixture
 from .plan import MixturePlan, TaskPlan, plan_mixture
-from .preprocessing import LABEL_PREFIX, complete_heads, find_max_length, prepare_split
+from .preprocessing import complete_heads, find_max_length, prepare_split
 from .sampler import MultiTaskBatchSampler
 from .shares import shares_of
 from .task import SPLITS, Task, label_sources, load_splits

@@ -10,8 +10,7 @@ import torch
 from transformers.data.data_collator import pad_without_fast_tokenizer_warning
 
 from ..heads import HeadConfig
-from .dataset import TASK_INDEX
-from .preprocessing import LABEL_PREFIX
+from .dataset import LABEL_PREFIX, TASK_INDEX
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

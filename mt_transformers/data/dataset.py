@@ -9,7 +9,10 @@ import datasets
 import numpy as np
 import torch
 
-__all__ = ["TASK_INDEX", "MultiTaskDataset"]
+__all__ = ["LABEL_PREFIX", "TASK_INDEX", "MultiTaskDataset"]
+
+LABEL_PREFIX = "labels_"
+"""What stands before a head's name in the column that holds its encoded labels."""
 
 TASK_INDEX = "task_index"
 """The reserved key under which a row, and a batch, says which task each row is from."""
@@ -18,6 +21,8 @@ TASK_INDEX = "task_index"
 class MultiTaskDataset(torch.utils.data.Dataset[dict[str, Any]]):
     """
     The rows of several tasks, one task's behind the other's; each task keeps its own columns.
+
+    The number `~n` stands for row n without its labels and its task (index -1): it fills a batch and trains nothing.
 
     Args:
         splits (`Mapping[str, datasets.Dataset]`): For each task a prepared split.
@@ -43,13 +48,19 @@ class MultiTaskDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Rows by their numbers, read from each task's table in one go."""
-        wanted = np.asarray(indices)
+        given = np.asarray(indices)
+        wanted = np.where(given < 0, ~given, given)
         tasks = np.searchsorted(self._starts, wanted, side="right") - 1
         rows: list[dict[str, Any]] = [{}] * len(wanted)
         for task in np.unique(tasks):
             places = np.flatnonzero(tasks == task)
             columns = self._splits[task][(wanted[places] - self._starts[task]).tolist()]
             for number, place in enumerate(places):
-                row = {name: values[number] for name, values in columns.items()}
-                rows[place] = {**row, TASK_INDEX: int(task)}
+                filler = given[place] < 0
+                row = {
+                    name: values[number]
+                    for name, values in columns.items()
+                    if not (filler and name.startswith(LABEL_PREFIX))
+                }
+                rows[place] = {**row, TASK_INDEX: -1 if filler else int(task)}
         return rows

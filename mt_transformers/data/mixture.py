@@ -40,9 +40,9 @@ class Mixture:
             batches, of batches in homogeneous ones.
         batches (`str`, *optional*, defaults to `"mixed"`): `mixed`, or `homogeneous`: one task a batch.
         stop (`str`, *optional*):
-            When an epoch ends. `all`: every row of every task was seen once (default for `proportional`, where it is
-            the same as the others). `first`: one task is used up. `longest`: every row was seen at least once, the
-            rows of smaller tasks again and again (default otherwise).
+            When an epoch ends. `all`: every row of every task was seen once, whatever the shares (default for
+            `proportional`). `first`: one task is used up. `longest`: every row was seen at least once, the rows of
+            smaller tasks again and again (default otherwise).
         instances_per_epoch (`int`, *optional*):
             Rows of an epoch; floor(share x rows) of each task are taken. Takes the place of `stop`.
 
@@ -88,6 +88,10 @@ class Mixture:
         for name, sampling in belongs.items():
             if getattr(self, name) != getattr(Mixture, name) and self.sampling != sampling:
                 raise InputError(f"mixture: {name} belongs to sampling {sampling!r}, found {self.sampling!r}.")
+        if self.instances_per_epoch is not None and type(self.instances_per_epoch) is not int:
+            raise InputError(
+                f"mixture: expected a number of rows as instances_per_epoch, found {self.instances_per_epoch!r}."
+            )
         if self.stop is not None and self.instances_per_epoch is not None:
             raise InputError("mixture: give either stop or instances_per_epoch, not both.")
 
@@ -125,6 +129,7 @@ class Mixture:
         Raises:
             InputError: If an epoch would have no row of a task whose share is above 0.
         """
+        shares = self.shares(sizes)
         if self.instances_per_epoch is not None and self.instances_per_epoch < len(sizes):
             raise InputError(
                 f"mixture: instances_per_epoch is {self.instances_per_epoch}, expected at least one row for each of "
@@ -133,7 +138,6 @@ class Mixture:
         stop = self.stop or ("all" if self.sampling == "proportional" else "longest")
         if self.instances_per_epoch is None and stop == "all":
             return dict(sizes)
-        shares = self.shares(sizes)
         turns = [sizes[name] / share for name, share in shares.items() if share > 0]
         total = self.instances_per_epoch or (min(turns) if stop == "first" else max(turns))
         # a share such as 1/3 times 3 rows shall be 1 row, not 0.999...

@@ -85,10 +85,9 @@ def plan_mixture(
     sampler = MultiTaskBatchSampler(sizes, mixture, batch_size, seed, num_processes, drop_last)
     ends = np.cumsum(list(sizes.values()))
     # (batches of all processes, tasks): rows of each task
-    counts = np.array(
-        [np.bincount(np.searchsorted(ends, batch, side="right"), minlength=len(names)) for batch in sampler]
-    )
+    counts = np.array([_count_tasks(batch, ends) for batch in sampler])
     taken = counts.sum(axis=0)
+    never_seen = _never_seen(sampler, sizes, num_epochs) if drop_last else None
     plans = [
         TaskPlan(
             task_name=name,
@@ -97,7 +96,7 @@ def plan_mixture(
             rows_per_epoch=int(taken[task]),
             batches=int((counts[:, task] > 0).sum()),
             repeats=float(taken[task] / sizes[name]),
-            never_seen=max(0, sizes[name] - int(taken[task]) * num_epochs),
+            never_seen=max(0, sizes[name] - int(taken[task]) * num_epochs) if never_seen is None else never_seen[task],
         )
         for task, name in enumerate(names)
     ]
@@ -108,6 +107,22 @@ def plan_mixture(
         for head in dict.fromkeys(head for name in names for head in heads[name])
     }
     return MixturePlan(tasks=plans, head_weights=weights, batches=len(sampler) // num_processes)
+
+
+def _count_tasks(batch: list[int], ends: np.ndarray) -> np.ndarray:
+    """Rows of each task in a batch, those without labels left out."""
+    rows = np.array(batch)
+    return np.bincount(np.searchsorted(ends, rows[rows >= 0], side="right"), minlength=len(ends))
+
+
+def _never_seen(sampler: MultiTaskBatchSampler, sizes: Mapping[str, int], num_epochs: int) -> list[int]:
+    """Rows of each task that are in none of the epochs' batches, counted one by one."""
+    seen = np.zeros(sum(sizes.values()), dtype=bool)
+    for epoch in range(num_epochs):
+        sampler.set_epoch(epoch)
+        for batch in sampler:
+            seen[[row for row in batch if row >= 0]] = True
+    return [int((~part).sum()) for part in np.split(seen, np.cumsum(list(sizes.values()))[:-1])]
 
 
 def _add_up(counts: np.ndarray, batches_per_step: int) -> np.ndarray:

@@ -14,15 +14,13 @@ from datasets.fingerprint import Hasher
 from ..errors import InputError, check_known
 from ..heads import HeadConfig, LabelSource
 from ..version import __version__
+from .dataset import LABEL_PREFIX
 from .task import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["LABEL_PREFIX", "complete_heads", "find_max_length", "prepare_split"]
-
-LABEL_PREFIX = "labels_"
-"""What stands before a head's name in the column that holds its encoded labels."""
+__all__ = ["complete_heads", "find_max_length", "prepare_split"]
 
 _NO_LIMIT = 1_000_000
 
@@ -109,8 +107,7 @@ def prepare_split(
     Raises:
         InputError: If a value is missing or wrong, naming task, column, row and value.
     """
-    if not tokenizer.is_fast:
-        raise InputError(f"expected a fast tokenizer, found {type(tokenizer).__name__}.")
+    _check_tokenizer(task_name, task, heads, tokenizer)
     encoder = _RowEncoder(
         where=f"task {task_name!r}, split {split_name!r}",
         inputs=task.inputs,
@@ -134,11 +131,34 @@ def prepare_split(
     return prepared.remove_columns(["cut_words", "unseen_words"])
 
 
+def _check_tokenizer(
+    task_name: str, task: Task, heads: Mapping[str, HeadConfig], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Refuse what would put labels of words in the wrong place, before any row is read."""
+    if not tokenizer.is_fast:
+        raise InputError(f"expected a fast tokenizer, found {type(tokenizer).__name__}.")
+    for head in task.labels:
+        if heads[head].word_level and "tokens" not in task.inputs:
+            raise InputError(
+                f"task {task_name!r}: head {head!r} labels words, but the input is a text. "
+                "Name a column with lists of words as 'tokens'."
+            )
+        if heads[head].word_level and tokenizer.truncation_side != "right":
+            raise InputError(
+                f"task {task_name!r}: head {head!r} labels words, expected a tokenizer whose truncation_side is "
+                f"'right', found {tokenizer.truncation_side!r}."
+            )
+
+
 def _fingerprint(split: datasets.Dataset, encoder: _RowEncoder) -> str:
     """Names the cache file by all that the result depends on, and by nothing that changes from run to run."""
     heads = {head: (config.to_dict(), source.column) for head, (config, source) in encoder.labels.items()}
-    parts = [split._fingerprint, encoder.where, encoder.inputs, heads, encoder.max_length, __version__]
-    return str(Hasher.hash([json.dumps(parts, sort_keys=True), encoder.tokenizer.backend_tokenizer.to_str()]))
+    tokenizer = encoder.tokenizer
+    # a call leaves its truncation and padding in the tokenizer: no part of what it is
+    state = {**json.loads(tokenizer.backend_tokenizer.to_str()), "truncation": None, "padding": None}
+    sides = [tokenizer.truncation_side, tokenizer.model_input_names, encoder.max_length]
+    parts = [split._fingerprint, encoder.where, encoder.inputs, heads, state, sides, __version__]
+    return str(Hasher.hash(json.dumps(parts, sort_keys=True)))
 
 
 def _warn_of_lost_words(where: str, prepared: datasets.Dataset) -> None:
@@ -160,8 +180,9 @@ class _RowEncoder:
     max_length: int | None
 
     def __call__(self, batch: Mapping[str, list[Any]], rows: list[int]) -> dict[str, list[Any]]:
-        texts = [batch[self.inputs[part]] for part in ("text", "text_pair", "tokens") if part in self.inputs]
-        for column, values in zip(self.inputs.values(), texts, strict=True):
+        columns = [self.inputs[part] for part in ("text", "text_pair", "tokens") if part in self.inputs]
+        texts = [batch[column] for column in columns]
+        for column, values in zip(columns, texts, strict=True):
             self._check_texts(column, values, rows)
         split_into_words = "tokens" in self.inputs
         encoding = self.tokenizer(
@@ -177,7 +198,7 @@ class _RowEncoder:
         for head, (config, source) in self.labels.items():
             values = batch[source.column]
             if config.word_level:
-                self._check_word_labels(head, source, texts[0], values, rows)
+                self._check_word_labels(source, texts[0], values, rows)
             encoded[LABEL_PREFIX + head] = config.encode_labels(values, source, rows, word_ids)
         return encoded
 
@@ -186,14 +207,7 @@ class _RowEncoder:
             if value is None or (isinstance(value, list) and None in value):
                 raise InputError(f"{self.where}, column {column!r}, row {row}: expected a text, found None.")
 
-    def _check_word_labels(
-        self, head: str, source: LabelSource, words: list[Any], values: list[Any], rows: list[int]
-    ) -> None:
-        if "tokens" not in self.inputs:
-            raise InputError(
-                f"{self.where}: head {head!r} labels words, but the input is a text. "
-                "Name a column with lists of words as 'tokens'."
-            )
+    def _check_word_labels(self, source: LabelSource, words: list[Any], values: list[Any], rows: list[int]) -> None:
         for row, row_words, value in zip(rows, words, values, strict=True):
             if value is not None and len(value) != len(row_words):
                 raise InputError(

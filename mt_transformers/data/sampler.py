@@ -18,10 +18,10 @@ class MultiTaskBatchSampler(torch.utils.data.Sampler[list[int]]):
     Batches of row numbers over several tasks, settled by (seed, epoch).
 
     For several processes it yields their batches in turn, one for each process and step, all parts of one global
-    batch of `batch_size x num_processes` rows, as accelerate's `BatchSamplerShard` hands them out. So every process
-    makes the same number of steps, sees the same tasks at each step where batches are homogeneous, and no row is
-    repeated or left out to make things even: the last rows are dealt out evenly, and where fewer rows than processes
-    are left they join the batch before.
+    batch of `batch_size x num_processes` rows, as accelerate's `BatchSamplerShard` hands them out. The global batches
+    are those of one process with that batch size: every process makes the same number of steps, sees the same tasks
+    at each step where batches are homogeneous, and no row is repeated or left out to make things even. The last rows
+    are dealt out evenly; a process for which none is left gets a row without its labels, written as `~row`.
 
     Args:
         sizes (`Mapping[str, int]`): Rows of each task, in the order in which the dataset has them.
@@ -32,7 +32,7 @@ class MultiTaskBatchSampler(torch.utils.data.Sampler[list[int]]):
         drop_last (`bool`, *optional*, defaults to `False`): Whether global batches that are not full are left out.
 
     Raises:
-        InputError: If the batch size is not positive, or an epoch has fewer rows than there are processes.
+        InputError: If the batch size is not positive, or an epoch has no batch.
 
     Example:
         >>> sampler = MultiTaskBatchSampler({"a": 5, "b": 3}, Mixture(order="round_robin"), batch_size=4)
@@ -60,14 +60,14 @@ class MultiTaskBatchSampler(torch.utils.data.Sampler[list[int]]):
         self._epoch = 0
         self._num_processes = num_processes
         self._global_size = batch_size * num_processes
-        self._drop_short = drop_last
         self._names = list(sizes)
         self._sizes = np.array(list(sizes.values()))
         self._starts = np.cumsum(self._sizes) - self._sizes
         rows = mixture.rows_per_epoch(sizes)
         self._rows = np.array([rows[name] for name in self._names])
         groups = self._rows if mixture.batches == "homogeneous" else self._rows.sum(keepdims=True)
-        self._batches = np.array([len(self._split_points(int(count))) for count in groups])
+        whole = groups // self._global_size
+        self._batches = whole if drop_last else -(-groups // self._global_size)
         if self._batches.sum() == 0:
             raise InputError(f"an epoch of {self._rows.sum()} rows has no batch of {self._global_size} rows.")
 
@@ -85,38 +85,21 @@ class MultiTaskBatchSampler(torch.utils.data.Sampler[list[int]]):
         batches = self._homogeneous(rows, rng) if self._mixture.batches == "homogeneous" else self._mixed(rows, rng)
         for batch in batches:
             for part in np.array_split(batch, self._num_processes):
-                yield part.tolist()
+                yield part.tolist() or [~int(batch[0])]
 
     def _mixed(self, rows: list[np.ndarray], rng: np.random.Generator) -> Iterator[np.ndarray]:
         tasks = self._mixture.schedule(self._rows, rng)
         order = np.empty(len(tasks), dtype=np.int64)
         for task, numbers in enumerate(rows):
             order[tasks == task] = numbers
-        start = 0
-        for end in self._split_points(len(order)):
-            yield order[start:end]
-            start = end
+        for number in range(int(self._batches[0])):
+            yield order[number * self._global_size : (number + 1) * self._global_size]
 
     def _homogeneous(self, rows: list[np.ndarray], rng: np.random.Generator) -> Iterator[np.ndarray]:
-        ends = [self._split_points(len(numbers)) for numbers in rows]
         done = [0] * len(rows)
-        starts = [0] * len(rows)
         for task in self._mixture.schedule(self._batches, rng):
-            end = ends[task][done[task]]
-            yield rows[task][starts[task] : end]
-            starts[task], done[task] = end, done[task] + 1
-
-    def _split_points(self, count: int) -> list[int]:
-        """Where the global batches of `count` rows end."""
-        ends = list(range(self._global_size, count + 1, self._global_size))
-        left = count - (ends[-1] if ends else 0)
-        if left == 0 or self._drop_short:
-            return ends
-        if left >= self._num_processes:
-            return [*ends, count]
-        if not ends:
-            raise InputError(f"an epoch has {left} row(s) to batch, fewer than the {self._num_processes} processes.")
-        return [*ends[:-1], count]
+            yield rows[task][done[task] : done[task] + self._global_size]
+            done[task] += self._global_size
 
     def _rows_of_task(self, task: int) -> np.ndarray:
         """Numbers of the rows that this epoch takes of a task: the next ones of an endless row of shuffled passes."""

@@ -18,7 +18,7 @@ def _uniform(sizes: np.ndarray, **_: float) -> np.ndarray:
 
 
 def _temperature(sizes: np.ndarray, temperature: float, **_: float) -> np.ndarray:
-    return np.asarray(sizes ** (1 / temperature))
+    return np.asarray((sizes / sizes.max()) ** (1 / temperature))
 
 
 def _capped(sizes: np.ndarray, cap: float, **_: float) -> np.ndarray:
@@ -26,7 +26,7 @@ def _capped(sizes: np.ndarray, cap: float, **_: float) -> np.ndarray:
 
 
 def _smoothing(sizes: np.ndarray, alpha: float, **_: float) -> np.ndarray:
-    return np.asarray(sizes**alpha)
+    return np.asarray((sizes / sizes.max()) ** alpha)
 
 
 _RULES: dict[str, Callable[..., np.ndarray]] = {

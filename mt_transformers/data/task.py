@@ -18,6 +18,9 @@ __all__ = ["SPLITS", "Task", "label_sources", "load_splits"]
 
 SPLITS = ("train", "validation", "test")
 
+_PACKAGED = ("arrow", "csv", "json", "parquet", "text")
+"""Builders of `datasets` that read files of this machine."""
+
 _INPUTS = ({"text"}, {"text", "text_pair"}, {"tokens"})
 
 
@@ -84,9 +87,9 @@ def load_splits(task_name: str, task: Task) -> dict[str, datasets.Dataset]:
 
 
 def _load_dataset(task_name: str, arguments: dict[str, Any]) -> Any:
-    for name, files in _local_files(arguments.get("data_files")):
-        if not Path(files).exists():
-            raise InputError(f"task {task_name!r}: the file {files} of split {name!r} does not exist.")
+    for name, file in _local_files(arguments.get("data_files")):
+        if arguments["path"] in _PACKAGED and not (Path(arguments.get("data_dir") or "") / file).exists():
+            raise InputError(f"task {task_name!r}: the file {file} of split {name!r} does not exist.")
     try:
         return datasets.load_dataset(**arguments)
     except (OSError, ValueError, TypeError, datasets.exceptions.DatasetsError) as error:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
-from transformers import initialization
 
 from ..errors import InputError, check_known
 from ..metrics import METRIC_NAMES, higher_is_better, load_metric
@@ -278,6 +277,7 @@ class Head(nn.Module):
         super().__init__()
         self.config = config
         self.hidden_size = hidden_size
+        self._constants: dict[Any, torch.Tensor] = {}
 
     @abstractmethod
     def forward(
@@ -296,20 +296,22 @@ class Head(nn.Module):
             item losses of each row. The model divides by the number of items over the whole optimizer step.
         """
 
-    def config_buffers(self) -> dict[str, torch.Tensor]:
-        """Values of the buffers that come from the config, by the buffers' names."""
-        return {}
+    def constant(self, values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+        """
+        Numbers of the config as a tensor, made once for each device: they are in the config, so that they are no
+        weights, and no change of the weights' dtype may round them.
 
-    def init_weights(self) -> None:
-        """Fill the buffers that come from the config, unless a checkpoint has filled them."""
-        for name, value in self.config_buffers().items():
-            initialization.copy_(getattr(self, name), value)
+        Args:
+            values (`Sequence[float]`): The numbers.
+            like (`torch.Tensor`): Its device and dtype are taken.
 
-    @torch.no_grad()
-    def update_buffers(self) -> None:
-        """Fill the buffers again, after data has completed the config."""
-        for name, value in self.config_buffers().items():
-            getattr(self, name).copy_(value)
+        Returns:
+            `torch.Tensor` of shape `(len(values),)`.
+        """
+        key = (tuple(values), like.device, like.dtype)
+        if key not in self._constants:
+            self._constants[key] = torch.tensor(values, device=like.device, dtype=like.dtype)
+        return self._constants[key]
 
     @abstractmethod
     def predictions(self, outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:

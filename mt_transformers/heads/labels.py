@@ -65,13 +65,13 @@ class ClassHeadConfig(HeadConfig):
     label2id: dict[str, int] | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        if self.num_labels is not None and (type(self.num_labels) is not int or self.num_labels < 1):
+            raise InputError(f"num_labels: expected at least 1, found {self.num_labels!r}.")
         if self.id2label is None and self.label2id is not None:
             self.id2label = {index: name for name, index in self.label2id.items()}
         if self.id2label is not None:
             self._set_names(self.id2label)
-        elif self.num_labels is not None and self.num_labels < 1:
-            raise InputError(f"num_labels: expected at least 1, found {self.num_labels}.")
+        super().__post_init__()
 
     def _set_names(self, names: dict[int, str] | Sequence[str]) -> None:
         pairs = names.items() if isinstance(names, dict) else enumerate(names)

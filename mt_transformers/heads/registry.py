@@ -100,6 +100,8 @@ def get_head_config(name: str, values: HeadConfig | dict[str, Any]) -> HeadConfi
         3
     """
     if not isinstance(values, dict):
+        if not hasattr(values, "head_type"):
+            raise InputError(f"head {name!r}: expected its fields, found {values!r}.")
         values = values.to_dict()
     if "head_type" not in values:
         raise InputError(f"head {name!r}: no 'head_type' given. Known head types: {', '.join(head_types())}.")
@@ -108,5 +110,5 @@ def get_head_config(name: str, values: HeadConfig | dict[str, Any]) -> HeadConfi
     check_known(fields, config_class.field_names(), f"head {name!r} ({config_class.head_type})")
     try:
         return config_class(**fields)
-    except InputError as error:
+    except (InputError, TypeError, ValueError) as error:
         raise InputError(f"head {name!r} ({config_class.head_type}): {error}") from error

@@ -161,17 +161,6 @@ class RegressionHead(Head):
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.feed_forward = feed_forward(sizes, config.hidden_act, config.classifier_dropout)
         self.regressor = nn.Linear(sizes[-1], config.num_targets)
-        self.mean: torch.Tensor
-        self.std: torch.Tensor
-        self.register_buffer("mean", torch.zeros(config.num_targets))
-        self.register_buffer("std", torch.ones(config.num_targets))
-
-    def config_buffers(self) -> dict[str, torch.Tensor]:
-        number = self.config.num_targets
-        return {
-            "mean": torch.tensor(self.config.mean or [0.0] * number),
-            "std": torch.tensor(self.config.std or [1.0] * number),
-        }
 
     def forward(
         self, encoded: torch.Tensor, encoded_mask: torch.Tensor, labels: torch.Tensor | None = None
@@ -180,14 +169,22 @@ class RegressionHead(Head):
         features = self.feed_forward(self.dropout(self.pooler(encoded, encoded_mask)))
         # (rows, num_targets)
         standardized = full_precision(self.regressor(features))
-        outputs = {"logits": standardized * self.std + self.mean}
+        mean, std = self._statistics(standardized)
+        outputs = {"logits": standardized * std + mean}
         if labels is not None:
             outputs["row_losses"] = self._losses(standardized, labels.reshape(standardized.shape))
         return outputs
 
+    def _statistics(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        number = self.config.num_targets
+        return self.constant(self.config.mean or [0.0] * number, like), self.constant(
+            self.config.std or [1.0] * number, like
+        )
+
     def _losses(self, standardized: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         mask = item_mask(labels)
-        targets = (torch.where(mask, labels.to(standardized.dtype), 0.0) - self.mean) / self.std
+        mean, std = self._statistics(standardized)
+        targets = (torch.where(mask, labels.to(standardized.dtype), 0.0) - mean) / std
         # (rows, num_targets)
         losses = _LOSSES[self.config.loss_type](standardized, targets, reduction="none")
         return torch.where(mask, losses, 0.0).sum(dim=1)

@@ -212,11 +212,6 @@ class SequenceClassificationHead(Head):
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.feed_forward = feed_forward(sizes, config.hidden_act, config.classifier_dropout)
         self.classifier = nn.Linear(sizes[-1], num_labels)
-        self.class_weights: torch.Tensor | None
-        self.register_buffer("class_weights", None if config.class_weights is None else torch.ones(num_labels))
-
-    def config_buffers(self) -> dict[str, torch.Tensor]:
-        return {} if self.class_weights is None else {"class_weights": torch.tensor(self.config.class_weights)}
 
     def forward(
         self, encoded: torch.Tensor, encoded_mask: torch.Tensor, labels: torch.Tensor | None = None
@@ -230,8 +225,12 @@ class SequenceClassificationHead(Head):
         loss = self._multi_label_losses if self.config.multi_label else self._single_label_losses
         return {"logits": logits, "row_losses": loss(full_precision(logits), labels)}
 
+    def _class_weights(self, logits: torch.Tensor) -> torch.Tensor | None:
+        weights = self.config.class_weights
+        return self.constant(weights, logits) if isinstance(weights, list) else None
+
     def _single_label_losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
+        weights = self._class_weights(logits)
         return functional.cross_entropy(
             logits,
             labels,
@@ -245,7 +244,7 @@ class SequenceClassificationHead(Head):
         mask = item_mask(labels)
         smoothing = self.config.label_smoothing
         targets = torch.where(mask, labels.to(logits.dtype), 0.0) * (1 - smoothing) + smoothing / 2
-        weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
+        weights = self._class_weights(logits)
         # (rows, num_labels)
         losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none", pos_weight=weights)
         return torch.where(mask, losses, 0.0).sum(dim=1)

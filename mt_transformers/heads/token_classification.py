@@ -45,10 +45,10 @@ class TokenClassificationHeadConfig(ClassHeadConfig):
     classifier_dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.label_scheme not in get_args(LabelScheme):
             expected = ", ".join(get_args(LabelScheme))
             raise InputError(f"label_scheme: expected one of {expected}, found {self.label_scheme!r}.")
+        super().__post_init__()
         if not 0 <= self.classifier_dropout < 1:
             raise InputError(f"classifier_dropout: expected a fraction in [0, 1), found {self.classifier_dropout!r}.")
         if self.label_scheme in ("bio", "bioes") and self.names:

@@ -109,11 +109,12 @@ def best_valid_sequence(logits: torch.Tensor, mask: torch.Tensor, allowed: torch
         tensor([[1, 2]])
     """
     rows, length, num_labels = logits.shape
-    scores = logits.float().log_softmax(dim=-1)
+    # in float64, so that the digits of the scores survive beside the penalty
+    scores = logits.double().log_softmax(dim=-1)
     # a violation costs more than any sequence of log probabilities can make up for
-    penalty = torch.where(allowed.to(logits.device), 0.0, -1e6)
+    penalty = torch.zeros_like(allowed, dtype=scores.dtype).masked_fill(~allowed, -1e6).to(logits.device)
     # (rows, num_labels + 1), the last state being the start
-    best = torch.full((rows, num_labels + 1), -1e9, device=logits.device)
+    best = torch.full((rows, num_labels + 1), -1e9, dtype=scores.dtype, device=logits.device)
     best[:, -1] = 0
     stay = torch.arange(num_labels + 1, device=logits.device).expand(rows, -1)
     pointers = []

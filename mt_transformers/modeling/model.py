@@ -82,11 +82,6 @@ class MultiTaskModel(PreTrainedModel):
         """The heads by name."""
         return cast("Mapping[str, Head]", self.heads)
 
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, Head):
-            module.init_weights()
-
     def get_input_embeddings(self) -> nn.Module:
         """The embeddings of the backbone."""
         embeddings: nn.Module = self.backbone.model.get_input_embeddings()

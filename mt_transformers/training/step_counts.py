@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..data import TASK_INDEX
 from ..modeling import loss_divisor
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class StepCounter:
         counts = torch.zeros(2 * number + 1, dtype=torch.long, device=device)
         present: dict[str, None] = {}
         for batch in batches:
-            counts[-1] += len(next(value for value in batch.values() if isinstance(value, torch.Tensor)))
+            # rows without a task fill up a batch and do not count
+            counts[-1] += (batch[TASK_INDEX] >= 0).sum()
             for name, labels in batch.get("labels", {}).items():
                 present[name] = None
                 items = self._heads[name].count_items(labels)
@@ -94,7 +96,7 @@ class TrainingLog:
         Args:
             inputs (`Mapping[str, Any]`): What the model was given.
             outputs (`Mapping[str, torch.Tensor]`): What it answered.
-            tasks (`torch.Tensor` of shape `(batch_size,)`): Index of each row's task.
+            tasks (`torch.Tensor` of shape `(batch_size,)`): Index of each row's task, -1 for none.
         """
         number = len(self._places)
         if self._sums is None:
@@ -106,7 +108,8 @@ class TrainingLog:
             if losses is not None:
                 self._sums[self._places[name]] += losses.detach().sum()
                 self._sums[number + self._places[name]] += self._heads[name].count_items(labels).sum()
-        self._sums[2 * number :] += torch.bincount(tasks, minlength=len(self._task_names))
+        # the first place takes the rows without a task, which fill up a batch
+        self._sums[2 * number :] += torch.bincount(tasks + 1, minlength=len(self._task_names) + 1)[1:]
 
     def read(self) -> dict[str, float]:
         """

@@ -369,9 +369,7 @@ class MultiTaskTrainer(Trainer):
 def _take_over_configs(model: MultiTaskModel) -> None:
     """Bring into the model what the training data has told the heads' configs, such as the targets' mean."""
     for name, head in model.named_heads.items():
-        if head.config.to_dict() != model.config.heads[name]:
-            model.config.heads[name] = head.config.to_dict()
-            head.update_buffers()
+        model.config.heads[name] = head.config.to_dict()
 
 
 def _positions(model: MultiTaskModel) -> int | None:
