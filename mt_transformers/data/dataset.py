@@ -48,7 +48,7 @@ class MultiTaskDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Rows by their numbers, read from each task's table in one go."""
-        given = np.asarray(indices)
+        given = np.asarray(indices, dtype=np.int64)
         wanted = np.where(given < 0, ~given, given)
         tasks = np.searchsorted(self._starts, wanted, side="right") - 1
         rows: list[dict[str, Any]] = [{}] * len(wanted)

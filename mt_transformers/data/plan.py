@@ -58,7 +58,7 @@ def plan_mixture(
     per_row: bool = False,
 ) -> MixturePlan:
     """
-    Count what a mixture does, by going through the batches of one epoch.
+    Count what a mixture does, by going through the batches of an epoch (of all, to know what `drop_last` never shows).
 
     Args:
         sizes (`Mapping[str, int]`): Training rows of each task.
