@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -14,6 +15,10 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from .errors import InputError
+from .heads import words_of_ids
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["Backbone", "default_pooling", "find_hidden_size"]
 
@@ -130,14 +135,43 @@ class Backbone(nn.Module):
             inputs (`Any`): Inputs of the model, such as `input_ids` of shape `(batch_size, sequence_length)`.
 
         Returns:
-            `dict[str, torch.Tensor]`: `encoded_text` of shape `(batch_size, sequence_length, hidden_size)` and
-            `encoded_text_mask` of shape `(batch_size, sequence_length)`, True for tokens.
+            `dict[str, torch.Tensor]`: `encoded_text` of shape `(batch_size, sequence_length, hidden_size)`,
+            `encoded_text_mask` of shape `(batch_size, sequence_length)`, True for tokens, and, where the input was
+            ids, `token_ids` of that shape, for [`make_output_human_readable`].
         """
         encoded = self.model(**inputs).last_hidden_state
         mask = inputs.get("attention_mask")
         if mask is None:
             mask = torch.ones(encoded.shape[:2], dtype=torch.bool, device=encoded.device)
-        return {"encoded_text": encoded, "encoded_text_mask": mask.bool()}
+        outputs = {"encoded_text": encoded, "encoded_text_mask": mask.bool()}
+        return outputs if inputs.get("input_ids") is None else {**outputs, "token_ids": inputs["input_ids"]}
+
+    def make_output_human_readable(
+        self, output_dict: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase | None
+    ) -> dict[str, Any]:
+        """
+        Turn the ids that were kept into tokens and text.
+
+        Args:
+            output_dict (`Mapping[str, Any]`): What the model answered; it is not changed.
+            tokenizer (`PreTrainedTokenizerBase`, *optional*): The tokenizer.
+
+        Returns:
+            `dict[str, Any]`: For each row `tokens`, `text` and `words`; nothing without ids or without a tokenizer.
+        """
+        if tokenizer is None or "token_ids" not in output_dict:
+            return {}
+        tokens, texts, words = [], [], []
+        for ids, mask in zip(
+            output_dict["token_ids"].tolist(), output_dict["encoded_text_mask"].tolist(), strict=True
+        ):
+            kept = [index for index, is_token in zip(ids, mask, strict=True) if is_token]
+            text, found = words_of_ids(kept, tokenizer)
+            first = mask.index(True) if kept else 0
+            tokens.append(tokenizer.convert_ids_to_tokens(kept))
+            texts.append(text)
+            words.append([word._replace(position=word.position + first) for word in found])
+        return {"tokens": tokens, "text": texts, "words": words}
 
 
 def _unused_layers(model_class: Any) -> dict[str, bool]:

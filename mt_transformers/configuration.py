@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Collection, Mapping
 from dataclasses import field, fields
 from difflib import get_close_matches
 from keyword import iskeyword
@@ -16,7 +17,7 @@ from .backbone import default_pooling
 from .errors import InputError, check_known
 from .heads import HeadConfig, get_head_class, get_head_config
 
-__all__ = ["LossReduction", "MultiTaskConfig", "check_name"]
+__all__ = ["LossReduction", "MultiTaskConfig", "check_loss_settings", "check_name"]
 
 LossReduction = Literal["per_head", "per_row"]
 
@@ -54,6 +55,27 @@ def check_name(name: str, what: str) -> None:
     """
     if not isinstance(name, str) or not name.isidentifier() or iskeyword(name):
         raise InputError(f"{what} {name!r}: expected an identifier (letters, digits and underscores).")
+
+
+def check_loss_settings(loss_weights: Mapping[str, Any], loss_reduction: str, heads: Collection[str]) -> None:
+    """
+    Refuse loss weights and reductions that cannot be.
+
+    Args:
+        loss_weights (`Mapping[str, Any]`): Weight of each head's loss.
+        loss_reduction (`str`): `per_head` or `per_row`.
+        heads (`Collection[str]`): Names of the heads.
+
+    Raises:
+        InputError: If a weight is for no head, or no finite number from 0 up; or the reduction is unknown.
+    """
+    check_known(loss_weights, heads, "loss_weights", "head")
+    for name, weight in loss_weights.items():
+        if not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
+            raise InputError(f"loss_weights: expected a finite number from 0 up for head {name!r}, found {weight!r}.")
+    if loss_reduction not in get_args(LossReduction):
+        expected = ", ".join(get_args(LossReduction))
+        raise InputError(f"loss_reduction: expected one of {expected}, found {loss_reduction!r}.")
 
 
 class MultiTaskConfig(PreTrainedConfig):
@@ -134,15 +156,7 @@ class MultiTaskConfig(PreTrainedConfig):
     def _check_references(self) -> None:
         heads = self.heads
         components = ["backbone", *heads]
-        check_known(self.loss_weights, heads, "loss_weights", "head")
-        for name, weight in self.loss_weights.items():
-            if not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
-                raise InputError(
-                    f"loss_weights: expected a finite number from 0 up for head {name!r}, found {weight!r}."
-                )
-        if self.loss_reduction not in get_args(LossReduction):
-            expected = ", ".join(get_args(LossReduction))
-            raise InputError(f"loss_reduction: expected one of {expected}, found {self.loss_reduction!r}.")
+        check_loss_settings(self.loss_weights, self.loss_reduction, list(heads))
         for task_name, task_heads in self.tasks.items():
             check_name(task_name, "task")
             check_known(task_heads, heads, f"task {task_name!r}", "head")
@@ -157,7 +171,7 @@ class MultiTaskConfig(PreTrainedConfig):
     @property
     def keys_to_ignore_at_inference(self) -> list[str]:
         """Outputs that are no predictions, for `transformers.Trainer`."""
-        ignored = ["encoded_text", "encoded_text_mask"]
+        ignored = ["encoded_text", "encoded_text_mask", "token_ids"]
         return ignored + [f"{name}_{key}" for name in self.heads for key in ("loss", "row_losses", "rows")]
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:

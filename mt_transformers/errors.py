@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+from typing import Any
 
 __all__ = ["InputError", "check_known"]
 
@@ -17,12 +18,12 @@ class InputError(ValueError):
     """
 
 
-def check_known(found: Iterable[str], known: Collection[str], where: str, what: str = "key") -> None:
+def check_known(found: Iterable[Any], known: Collection[str], where: str, what: str = "key") -> None:
     """
     Refuse names that are not known, with the nearest known one as a hint.
 
     Args:
-        found (`Iterable[str]`): The names that were given.
+        found (`Iterable[Any]`): The names that were given; what is no string is no name.
         known (`Collection[str]`): The names that exist.
         where (`str`): Where they were given, as the message shall say it.
         what (`str`, *optional*, defaults to `"key"`): What such a name is called.
@@ -37,7 +38,7 @@ def check_known(found: Iterable[str], known: Collection[str], where: str, what: 
         mt_transformers.errors.InputError: head: unknown key 'poolng', did you mean 'pooling'? Known: metrics, pooling.
     """
     for name in found:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             names = sorted(known)
             near = get_close_matches(str(name), names, n=1)
             hint = f", did you mean {near[0]!r}?" if near else "."

@@ -378,6 +378,7 @@ def test_the_trainer_leaves_out_what_is_no_prediction() -> None:
     assert tiny_config({"a": CLASSES}).keys_to_ignore_at_inference == [
         "encoded_text",
         "encoded_text_mask",
+        "token_ids",
         "a_loss",
         "a_row_losses",
         "a_rows",

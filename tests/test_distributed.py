@@ -21,7 +21,8 @@ pytestmark = pytest.mark.distributed
 
 def _load_script() -> ModuleType:
     spec = spec_from_file_location("launched", SCRIPT)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -67,7 +68,8 @@ def test_weights_are_those_of_one_process(name: str, one_process: Path, two_proc
 @pytest.mark.parametrize("name", launched.RUNS)
 def test_a_head_without_rows_is_left_alone(name: str, two_processes: Path) -> None:
     report = _report(two_processes, name)
-    assert report["stray"] == [] and not report["idle_moved"]
+    assert report["stray"] == []
+    assert not report["idle_moved"]
 
 
 @pytest.mark.parametrize("name", launched.RUNS)

@@ -38,7 +38,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_the_demo_prints_plan_results_and_predictions(trained: tuple[Path, str]) -> None:
     folder, printed = trained
-    assert "rows/epoch" in printed and "effective weight" in printed
+    assert "rows/epoch" in printed
+    assert "effective weight" in printed
     assert all(sentence in printed for sentence in SENTENCES)
     results = json.loads((folder / "all_results.json").read_text())
     # a seventh is chance for intents, a seventy-seventh for banking
@@ -69,7 +70,8 @@ def test_predict_answers_any_text(trained: tuple[Path, str], tmp_path: Path) -> 
     source, target = tmp_path / "texts.jsonl", tmp_path / "predictions.jsonl"
     source.write_bytes(b"\n".join(lines) + b"\n")
     arguments = ["predict", str(trained[0]), "--input", str(source), "--output", str(target)]
-    assert main(arguments) == 2 and not target.exists()
+    assert main(arguments) == 2
+    assert not target.exists()
     assert main([*arguments, "--on-error", "skip"]) == 0
     answers = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
     assert [each["line"] for each in answers] == [n for n in range(1, len(lines) + 1) if n not in (5, 6, 7)]

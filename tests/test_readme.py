@@ -48,4 +48,5 @@ def test_the_recipe_parses(tmp_path: Path) -> None:
 def test_ci_runs_the_test_command() -> None:
     assert "python -m pytest tests" in README
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert 'python -m pytest "$@"' in script and "run_pytest tests tests" in script
+    assert 'python -m pytest "$@"' in script
+    assert "run_pytest tests tests" in script

@@ -29,6 +29,8 @@ def open_whole(path: str | os.PathLike[str]) -> Iterator[TextIO]:
         InputError: If its folder does not exist or cannot be written to.
     """
     target = Path(path)
+    if target.is_dir():
+        raise InputError(f"{target}: cannot be written: it is a folder.")
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         file = unfinished.open("w", encoding="utf-8", newline="\n")

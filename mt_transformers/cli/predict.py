@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import InputError, check_known
 
 if TYPE_CHECKING:
     from ..inference import MultiTaskPredictor
@@ -49,6 +49,7 @@ def _run(arguments: argparse.Namespace, _: list[str]) -> None:
 
     predictor = MultiTaskPredictor(*load_model(arguments.folder), batch_size=arguments.batch_size)
     heads = None if arguments.heads is None else arguments.heads.split(",")
+    check_known(heads or [], predictor.model.named_heads, "heads", "head")
     tasks = predictor.tasks
     bad = _bad_lines(path, tasks)
     for number, fault in bad.items():
@@ -86,7 +87,7 @@ def _parse(line: bytes, tasks: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         raise InputError(f"no valid UTF-8 at byte {error.start}.") from error
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise InputError(f"no valid JSON: {error}.") from error
     except RecursionError as error:
         raise InputError("no valid JSON: nested too deeply.") from error

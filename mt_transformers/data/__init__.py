@@ -6,6 +6,7 @@ from .collator import DataCollatorForMultiTask
 from .dataset import LABEL_PREFIX, TASK_INDEX, MultiTaskDataset
 from .mixture import Mixture
 from .plan import MixturePlan, TaskPlan, plan_mixture
+from .prepared import PreparedTasks
 from .preprocessing import complete_heads, find_max_length, prepare_split
 from .sampler import MultiTaskBatchSampler
 from .shares import shares_of
@@ -20,6 +21,7 @@ __all__ = [
     "MixturePlan",
     "MultiTaskBatchSampler",
     "MultiTaskDataset",
+    "PreparedTasks",
     "Task",
     "TaskPlan",
     "complete_heads",

@@ -23,8 +23,8 @@ class DataCollatorForMultiTask:
     """
     Pads rows of any tasks to one length and puts the labels of each head into one tensor over the whole batch.
 
-    The batch holds the inputs, `labels` (head -> labels, for the heads that have some in this batch), `rows` (head ->
-    indices of its rows, so that the model need not look for them) and `task_index` (the task of each row).
+    The batch holds the inputs, `labels` (head -> labels, for the heads of the tasks in this batch), `rows` (head ->
+    indices of its labelled rows, so that the model need not look for them) and `task_index` (the task of each row).
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`): Pads, on its `padding_side`.
@@ -58,13 +58,18 @@ class DataCollatorForMultiTask:
         )
         length = batch[names[0]].shape[1]
         batch["labels"], batch["rows"] = {}, {}
-        present = {key: None for row in features for key in row if key.startswith(LABEL_PREFIX)}
+        # rows of interleaved streams have the columns of all tasks, empty but for their own
+        present = {
+            key: None
+            for row in features
+            for key, value in row.items()
+            if value is not None and key.startswith(LABEL_PREFIX)
+        }
         for key in present:
             head = key.removeprefix(LABEL_PREFIX)
             labels = self._collate(head, [row.get(key) for row in features], length)
             rows = (self.heads[head].count_items(labels) > 0).nonzero().squeeze(1)
-            if len(rows) > 0:
-                batch["labels"][head], batch["rows"][head] = labels, rows
+            batch["labels"][head], batch["rows"][head] = labels, rows
         if TASK_INDEX in features[0]:
             batch[TASK_INDEX] = torch.tensor([row[TASK_INDEX] for row in features])
         return batch

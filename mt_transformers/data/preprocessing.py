@@ -20,7 +20,7 @@ from .task import Task
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["complete_heads", "find_max_length", "prepare_split"]
+__all__ = ["RowEncoder", "complete_heads", "find_max_length", "make_encoder", "prepare_split"]
 
 _NO_LIMIT = 1_000_000
 
@@ -107,17 +107,7 @@ def prepare_split(
     Raises:
         InputError: If a value is missing or wrong, naming task, column, row and value.
     """
-    _check_tokenizer(task_name, task, heads, tokenizer)
-    encoder = _RowEncoder(
-        where=f"task {task_name!r}, split {split_name!r}",
-        inputs=task.inputs,
-        labels={
-            head: (heads[head], LabelSource(task_name, column, split.features[column], list))
-            for head, column in task.labels.items()
-        },
-        tokenizer=tokenizer,
-        max_length=max_length,
-    )
+    encoder = make_encoder(task_name, task, split_name, split.features, heads, tokenizer, max_length)
     prepared = split.map(
         encoder,
         batched=True,
@@ -129,6 +119,46 @@ def prepare_split(
     )
     _warn_of_lost_words(encoder.where, prepared)
     return prepared.remove_columns(["cut_words", "unseen_words"])
+
+
+def make_encoder(
+    task_name: str,
+    task: Task,
+    split_name: str,
+    features: Mapping[str, Any],
+    heads: Mapping[str, HeadConfig],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None,
+) -> RowEncoder:
+    """
+    Make what prepares a split's rows, after a check that task, heads and tokenizer fit.
+
+    Args:
+        task_name (`str`): The task.
+        task ([`Task`]): Its columns.
+        split_name (`str`): The split, for messages.
+        features (`Mapping[str, Any]`): `datasets` features of the columns.
+        heads (`Mapping[str, HeadConfig]`): The heads, complete.
+        tokenizer (`PreTrainedTokenizerBase`): A fast tokenizer.
+        max_length (`int`, *optional*): Length to which rows are cut (tokens).
+
+    Returns:
+        [`RowEncoder`]: For `map(..., batched=True, with_indices=True)`.
+
+    Raises:
+        InputError: If they do not fit.
+    """
+    _check_tokenizer(task_name, task, heads, tokenizer)
+    return RowEncoder(
+        where=f"task {task_name!r}, split {split_name!r}",
+        inputs=task.inputs,
+        labels={
+            head: (heads[head], LabelSource(task_name, column, features[column], list))
+            for head, column in task.labels.items()
+        },
+        tokenizer=tokenizer,
+        max_length=max_length,
+    )
 
 
 def _check_tokenizer(
@@ -150,7 +180,7 @@ def _check_tokenizer(
             )
 
 
-def _fingerprint(split: datasets.Dataset, encoder: _RowEncoder) -> str:
+def _fingerprint(split: datasets.Dataset, encoder: RowEncoder) -> str:
     """Names the cache file by all that the result depends on, and by nothing that changes from run to run."""
     heads = {head: (config.to_dict(), source.column) for head, (config, source) in encoder.labels.items()}
     tokenizer = encoder.tokenizer
@@ -170,7 +200,7 @@ def _warn_of_lost_words(where: str, prepared: datasets.Dataset) -> None:
 
 
 @dataclass
-class _RowEncoder:
+class RowEncoder:
     """Turns a batch of rows into model inputs and encoded labels."""
 
     where: str

@@ -37,7 +37,7 @@ _RULES: dict[str, Callable[..., np.ndarray]] = {
     "smoothing": _smoothing,
 }
 
-SAMPLINGS = (*_RULES, "weighted")
+SAMPLINGS = (*_RULES, "weighted", "dynamic")
 
 
 def shares_of(
@@ -56,9 +56,9 @@ def shares_of(
     and Lample (2019), section 3.1, for `smoothing` (n ** alpha, there with alpha 0.5).
 
     Args:
-        sampling (`str`): `proportional`, `uniform`, `temperature`, `capped`, `smoothing` or `weighted`.
+        sampling (`str`): `proportional`, `uniform`, `temperature`, `capped`, `smoothing`, or `weighted`, `dynamic`.
         sizes (`Mapping[str, int]`): Training rows of each task.
-        weights (`Mapping[str, float]`, *optional*): Weight of each task, for `weighted`.
+        weights (`Mapping[str, float]`, *optional*): Weight of each task, for `weighted` and `dynamic`.
         temperature (`float`, *optional*, defaults to 1.0): T.
         cap (`int`, *optional*, defaults to 1): K (rows).
         alpha (`float`, *optional*, defaults to 1.0): The exponent.
@@ -71,7 +71,7 @@ def shares_of(
         {'a': 0.3333333333333333, 'b': 0.6666666666666666}
     """
     counts: Sequence[int] = list(sizes.values())
-    if sampling == "weighted":
+    if sampling not in _RULES:
         raw = np.array([(weights or {})[name] for name in sizes], dtype=np.float64)
     else:
         raw = _RULES[sampling](np.array(counts, dtype=np.float64), temperature=temperature, cap=cap, alpha=alpha)

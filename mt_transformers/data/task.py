@@ -32,7 +32,7 @@ class Task:
     Args:
         dataset (`datasets.DatasetDict` or `dict`):
             Splits by name (`train`, `validation`, `test`; others are left alone), or the arguments of
-            `datasets.load_dataset`, `path` among them.
+            `datasets.load_dataset`, `path` among them. A train split may be a `datasets.IterableDataset`.
         inputs (`dict[str, str]`):
             For each input its column: `{"text": ...}`, `{"text": ..., "text_pair": ...}`, or `{"tokens": ...}` for
             texts that are split into words, which heads that label words need.
@@ -70,7 +70,8 @@ def load_splits(task_name: str, task: Task) -> dict[str, datasets.Dataset]:
         `dict[str, datasets.Dataset]`: Those of `train`, `validation` and `test` that there are.
 
     Raises:
-        InputError: If there is no such dataset, a split is empty or streamed, or a column is missing.
+        InputError: If there is no such dataset, a split is empty, one for evaluation is streamed, or a column is
+            missing.
     """
     check_name(task_name, "task")
     found = task.dataset
@@ -109,11 +110,13 @@ def _local_files(data_files: Any) -> list[tuple[str, str]]:
 
 def _check_split(task_name: str, task: Task, name: str, split: Any) -> None:
     where = f"task {task_name!r}, split {name!r}"
-    if not isinstance(split, datasets.Dataset):
-        raise InputError(
-            f"{where}: expected a datasets.Dataset, found {type(split).__name__}; streams are not supported."
-        )
-    if len(split) == 0:
+    streamed = isinstance(split, datasets.IterableDataset)
+    if streamed and (name != "train" or split.features is None):
+        expected = "a stream whose features are known (cast it to its features)" if name == "train" else "no stream"
+        raise InputError(f"{where}: expected {expected}, found an IterableDataset.")
+    if not streamed and not isinstance(split, datasets.Dataset):
+        raise InputError(f"{where}: expected a datasets.Dataset, found {type(split).__name__}.")
+    if not streamed and len(split) == 0:
         raise InputError(f"{where}: the split is empty.")
     check_known(list(task.inputs.values()), split.column_names, f"{where}, inputs", "column")
     check_known(list(task.labels.values()), split.column_names, f"{where}, labels", "column")
@@ -153,5 +156,13 @@ def label_sources(
     return sources
 
 
-def _column_reader(split: datasets.Dataset, column: str) -> Any:
-    return lambda: split.select_columns(column)[:][column]
+def _column_reader(split: Any, column: str) -> Any:
+    def read() -> list[Any]:
+        if isinstance(split, datasets.IterableDataset):
+            raise InputError(
+                f"column {column!r} is streamed and cannot be read beforehand: give the head its label names, class "
+                "weights, mean and std."
+            )
+        return list(split.select_columns(column)[:][column])
+
+    return read

@@ -9,6 +9,7 @@ from .registry import get_head_class, get_head_config, head_types, register_head
 from .regression import RegressionHead, RegressionHeadConfig
 from .sequence_classification import SequenceClassificationHead, SequenceClassificationHeadConfig
 from .token_classification import TokenClassificationHead, TokenClassificationHeadConfig
+from .words import find_words, split_words, words_of_ids
 
 __all__ = [
     "IGNORED",
@@ -24,10 +25,13 @@ __all__ = [
     "TokenClassificationHead",
     "TokenClassificationHeadConfig",
     "Word",
+    "find_words",
     "get_head_class",
     "get_head_config",
     "head_types",
     "item_mask",
     "masked_mean",
     "register_head",
+    "split_words",
+    "words_of_ids",
 ]

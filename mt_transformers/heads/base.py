@@ -94,7 +94,7 @@ class HeadConfig:
     """
 
     head_type: ClassVar[str] = ""
-    output_names: ClassVar[tuple[str, ...]] = ("logits", "loss", "row_losses", "rows")
+    output_names: ClassVar[tuple[str, ...]] = ("logits", "loss", "row_losses", "rows", "decoded")
     """What the head adds to the model's output, each behind the head's name and an underscore."""
     word_level: ClassVar[bool] = False
     """Whether a label belongs to a word of the row rather than to the row."""

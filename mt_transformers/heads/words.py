@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..heads import Word
+from .base import Word
 
 if TYPE_CHECKING:
-    from transformers import BatchEncoding
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-__all__ = ["find_words", "split_words"]
+__all__ = ["find_words", "split_words", "words_of_ids"]
 
 # a character of a script without spaces, or letters and digits with inner apostrophes and hyphens, or one other sign
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_]+(?:['\u2019\-][^\W_]+)*|[^\w\s]|_+")
@@ -76,3 +76,30 @@ def _words_of_text(encoding: BatchEncoding, row: int, text: str) -> list[Word]:
             words.append(Word(position, text[first:last], first, last))
             number += 1
     return words
+
+
+def words_of_ids(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[Word]]:
+    """
+    Find text and words behind the ids of a row whose text was not kept.
+
+    Args:
+        ids (`Sequence[int]`): Ids of the row without its padding.
+        tokenizer (`PreTrainedTokenizerBase`): A fast tokenizer.
+
+    Returns:
+        `tuple[str, list[Word]]`: The text and its words. Where the text does not lead back to the same ids (pairs,
+        rows that were cut), each token that is not special counts as a word, and the text is the tokens with spaces.
+    """
+    text = str(tokenizer.decode(list(ids), skip_special_tokens=True))
+    encoding = tokenizer([text], return_offsets_mapping=True)
+    if list(encoding["input_ids"][0]) == list(ids):
+        return text, find_words(encoding, 0, text)
+    tokens = tokenizer.convert_ids_to_tokens(list(ids))
+    special = set(tokenizer.all_special_ids)
+    words: list[Word] = []
+    end = -1
+    for position, (index, token) in enumerate(zip(ids, tokens, strict=True)):
+        if index not in special:
+            words.append(Word(position, token, end + 1, end + 1 + len(token)))
+            end += 1 + len(token)
+    return " ".join(word.text for word in words), words

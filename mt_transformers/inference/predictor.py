@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
 from ..data import find_max_length
 from ..errors import InputError, check_known
+from ..heads import find_words
 from ..modeling import MultiTaskModel
-from .words import find_words
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase
@@ -36,14 +39,27 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[MultiTaskModel, PreTrain
     Raises:
         InputError: If it is no folder of a trained multi-task model.
     """
+    _check_folder(Path(folder))
     try:
         model = MultiTaskModel.from_pretrained(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, KeyError) as error:
-        raise InputError(f"{folder}: no trained multi-task model can be loaded from there: {error}") from error
     except InputError as error:
         raise InputError(f"{folder}: {str(error).removeprefix(f'{folder}: ')}") from error
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        raise InputError(f"{folder}: no trained multi-task model can be loaded from there: {error}") from error
     return model, tokenizer
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder whose config is none, which transformers answers with other errors each time."""
+    if not folder.exists():
+        return
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: no trained multi-task model is there, its config.json: {error}") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{folder}: no trained multi-task model is there, its config.json is no object.")
 
 
 def check_row(row: Any, tasks: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -80,8 +96,11 @@ def check_row(row: Any, tasks: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         words = row["tokens"]
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words) or "text_pair" in row:
             raise InputError("tokens: expected a list of words, without a text_pair.")
-        _check_characters("".join(words))
+        for word in words:
+            _check_characters(word)
     if "task" in row:
+        if not isinstance(row["task"], str):
+            raise InputError(f"unknown task {row['task']!r}, expected one of {', '.join(tasks)}.")
         check_known([row["task"]], tasks, "row", "task")
     return row
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,14 +15,16 @@ from ..configuration import LossReduction, MultiTaskConfig
 from ..errors import InputError
 from ..heads import Head, HeadConfig, get_head_class
 from ..routing import ArgumentRouter, Rows, route_rows, take_rows
+from .initializer import InitializerRule, initialize
 from .loading import check_loaded
 from .loss import loss_divisor, sum_losses
 from .output import MultiTaskModelOutput
+from .reporting import ReportingMixin
 
 __all__ = ["MultiTaskModel"]
 
 
-class MultiTaskModel(PreTrainedModel):
+class MultiTaskModel(ReportingMixin, PreTrainedModel):
     """
     Any `AutoModel` behind named heads: a row is encoded once, and every head that has a label for it trains on it.
 
@@ -77,11 +79,6 @@ class MultiTaskModel(PreTrainedModel):
         self.config.heads[name] = head_config.to_dict()
         return get_head_class(head_config.head_type)(head_config, self.backbone.hidden_size)
 
-    @property
-    def named_heads(self) -> Mapping[str, Head]:
-        """The heads by name."""
-        return cast("Mapping[str, Head]", self.heads)
-
     def get_input_embeddings(self) -> nn.Module:
         """The embeddings of the backbone."""
         embeddings: nn.Module = self.backbone.model.get_input_embeddings()
@@ -102,6 +99,7 @@ class MultiTaskModel(PreTrainedModel):
         tasks: Mapping[str, Sequence[str]] | None = None,
         arg_name_mapping: Mapping[str, Mapping[str, str]] | None = None,
         allowed_arguments: Mapping[str, Collection[str]] | None = None,
+        initializer: Sequence[InitializerRule] = (),
         **kwargs: Any,
     ) -> MultiTaskModel:
         """
@@ -111,6 +109,8 @@ class MultiTaskModel(PreTrainedModel):
             pretrained_model_name_or_path (`str`): Name on the hub, or a folder.
             heads (`Mapping[str, HeadConfig | dict]`): For each head's name its config.
             loss_weights, loss_reduction, tasks, arg_name_mapping, allowed_arguments: See [`MultiTaskConfig`].
+            initializer (`Sequence[InitializerRule]`, *optional*):
+                Initial values of the new heads' parameters, see [`initialize`]; the backbone keeps its weights.
             kwargs (`Any`): For `AutoModel.from_pretrained`.
 
         Returns:
@@ -131,6 +131,7 @@ class MultiTaskModel(PreTrainedModel):
             dtype=backbone.model.dtype,
         )
         model = cls(config, backbone=backbone)
+        initialize(((f"heads.{name}", each) for name, each in model.heads.named_parameters()), initializer)
         model.heads.to(dtype=backbone.model.dtype, device=backbone.model.device)
         model.eval()
         return model
@@ -284,8 +285,11 @@ class MultiTaskModel(PreTrainedModel):
             arguments["labels"] = labels
         arguments = self._router.arguments(name, arguments)
         arguments = {key: take_rows(value, rows, batch_size) for key, value in arguments.items()}
-        for key, value in head(**arguments).items():
+        head_outputs = head(**arguments)
+        for key, value in head_outputs.items():
             outputs[f"{name}_{key}"] = value
+        if "labels" in arguments:
+            self._track(name, head_outputs, arguments["labels"])
         if rows is not None:
             outputs[f"{name}_rows"] = rows
 

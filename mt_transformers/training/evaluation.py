@@ -39,7 +39,7 @@ def metric_names(tasks: Mapping[str, list[str]], heads: Mapping[str, HeadConfig]
     """
     owners = {f"{prefix}_loss": "all tasks", f"{prefix}_score": "all tasks"}
     for task_name, task_heads in tasks.items():
-        found = {f"{prefix}_{task_name}_loss": f"task {task_name!r}"}
+        found = {f"{prefix}_{task_name}_{name}": f"task {task_name!r}" for name in ("loss", "score")}
         for head in task_heads:
             for metric in heads[head].metric_names:
                 found[f"{prefix}_{task_name}_{head}_{metric}"] = f"head {head!r} of task {task_name!r}"
@@ -115,6 +115,7 @@ class EvaluationResults:
             self._add_up(head, total)
         if totals:
             self.metrics[f"{self._prefix}_{task_name}_loss"] = self._loss(totals, rows)
+            self.metrics[f"{self._prefix}_{task_name}_score"] = _mean_score(totals)
         self._rows += rows
 
     def _add_up(self, head: str, total: _HeadTotals) -> None:
@@ -143,6 +144,9 @@ class EvaluationResults:
         """
         if self._totals:
             self.metrics[f"{self._prefix}_loss"] = self._loss(self._totals, self._rows)
-            means = [float(np.mean(total.scores)) for total in self._totals.values()]
-            self.metrics[f"{self._prefix}_score"] = float(np.mean(means))
+            self.metrics[f"{self._prefix}_score"] = _mean_score(self._totals)
         return self.metrics
+
+
+def _mean_score(totals: Mapping[str, _HeadTotals]) -> float:
+    return float(np.mean([np.mean(total.scores) for total in totals.values()]))

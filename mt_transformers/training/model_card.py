@@ -37,7 +37,8 @@ def write_model_card(
     data = ModelCardData(
         library_name="transformers",
         tags=["multi-task", "mt_transformers"],
-        base_model=recipe.backbone if "/" in recipe.backbone and not Path(recipe.backbone).exists() else None,
+        # a folder of this machine says nothing to others
+        base_model=None if Path(recipe.backbone).exists() or Path(recipe.backbone).is_absolute() else recipe.backbone,
         model_name=name,
         eval_results=[
             EvalResult(

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from ..configuration import check_loss_settings
 from ..data import Mixture, Task
 from ..errors import InputError, check_known
 
@@ -30,6 +31,7 @@ class Recipe:
         training (`dict[str, Any]`): Fields of [`MultiTaskTrainingArguments`].
         loss_weights (`dict[str, float]`): Weight of each head's loss, 1 where none is given.
         loss_reduction (`str`): `per_head` or `per_row`.
+        initializer (`list`): Initial values of the heads' parameters, see [`initialize`].
     """
 
     backbone: str
@@ -39,10 +41,21 @@ class Recipe:
     training: dict[str, Any]
     loss_weights: dict[str, float]
     loss_reduction: str
+    initializer: list[Any]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people write it: `5e-5` is a number, which it is not in YAML 1.1 without a dot."""
+    """
+    YAML as people write it: `5e-5` is a number, which it is not in YAML 1.1 without a dot, and a key that stands twice
+    is an error, which PyYAML passes over.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -86,13 +99,12 @@ def read_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     """
     path = Path(path)
     try:
-        values = load_yaml(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise InputError(f"recipe {path}: no such file.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"recipe {path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"recipe {path}: no valid YAML: {error}") from error
+    values = _parse_yaml(text, f"recipe {path}")
     if not isinstance(values, dict):
         raise InputError(f"recipe {path}: expected a mapping, found {type(values).__name__}.")
     apply_overrides(values, overrides)
@@ -100,6 +112,13 @@ def read_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         return parse_recipe(values, path.resolve().parent)
     except InputError as error:
         raise InputError(f"recipe {path}: {error}") from error
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return load_yaml(text)
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise InputError(f"{where}: no valid YAML: {error}") from error
 
 
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
@@ -126,10 +145,12 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
             raise InputError(f"expected --key value, found {name!r}.")
         place, keys = values, name[2:].split(".")
         for key in keys[:-1]:
-            place = place.setdefault(key, {})
+            # a section with nothing behind it is None in YAML
+            place[key] = {} if place.get(key) is None else place[key]
+            place = place[key]
             if not isinstance(place, dict):
                 raise InputError(f"{name}: {key!r} is no mapping in the recipe.")
-        place[keys[-1]] = load_yaml(left.pop(0))
+        place[keys[-1]] = _parse_yaml(left.pop(0), name)
 
 
 def parse_recipe(values: Mapping[str, Any], folder: Path) -> Recipe:
@@ -153,11 +174,17 @@ def parse_recipe(values: Mapping[str, Any], folder: Path) -> Recipe:
             raise InputError(f"{name!r} is missing.")
     if not isinstance(values["backbone"], str):
         raise InputError(f"backbone: expected a name or a folder, found {values['backbone']!r}.")
-    for name in ("heads", "tasks", "mixture", "training", "loss_weights"):
-        _check_mapping(values.get(name) or {}, name)
+    for name in ("heads", "tasks"):
+        if not values[name]:
+            raise InputError(f"{name}: expected at least one.")
+    for name in ("heads", "tasks", "training"):
+        _check_mapping(values[name], name)
+    for name in ("mixture", "loss_weights"):
+        _check_mapping({} if values.get(name) is None else values[name], name)
+    check_loss_settings(
+        values.get("loss_weights") or {}, values.get("loss_reduction", "per_head"), list(values["heads"])
+    )
     for part in ("heads", "tasks"):
-        if not values[part]:
-            raise InputError(f"{part}: expected at least one.")
         for name, each in values[part].items():
             _check_mapping(each, f"{part}.{name}")
     return Recipe(
@@ -168,6 +195,7 @@ def parse_recipe(values: Mapping[str, Any], folder: Path) -> Recipe:
         training=dict(values["training"]),
         loss_weights=dict(values.get("loss_weights") or {}),
         loss_reduction=values.get("loss_reduction", "per_head"),
+        initializer=_parse_initializer(values.get("initializer") or []),
     )
 
 
@@ -176,8 +204,17 @@ def _check_mapping(value: Any, name: str) -> None:
         raise InputError(f"{name}: expected a mapping, found {value!r}.")
 
 
+def _parse_initializer(values: Any) -> list[Any]:
+    if not isinstance(values, list):
+        raise InputError(f"initializer: expected a list of pairs, found {values!r}.")
+    return values
+
+
 def _parse_mixture(values: dict[str, Any]) -> Mixture:
     check_known(values, [each.name for each in fields(Mixture)], "mixture")
+    for name in ("weights", "targets", "batch_sizes"):
+        if values.get(name) is not None:
+            _check_mapping(values[name], f"mixture.{name}")
     return Mixture(**values)
 
 

@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, set_seed
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -78,10 +78,23 @@ def _training_arguments(values: Mapping[str, Any]) -> MultiTaskTrainingArguments
     check_known(values, known, "training")
     if not values.get("output_dir"):
         raise InputError("training: 'output_dir' is missing, the folder that the trained model goes to.")
+    for name, expected in get_type_hints(MultiTaskTrainingArguments).items():
+        if name in values:
+            _check_type(name, values[name], expected)
     try:
         return MultiTaskTrainingArguments(**values)
     except (TypeError, ValueError) as error:
         raise InputError(f"training: {error}") from error
+
+
+def _check_type(name: str, value: Any, expected: Any) -> None:
+    """Refuse a value where a number or a switch is expected; transformers would stumble over it later."""
+    kinds = set(get_args(expected) or [expected])
+    if float in kinds:
+        kinds.add(int)
+    if kinds <= {bool, int, float, type(None)} and type(value) not in kinds:
+        names = ", ".join(sorted(kind.__name__ for kind in kinds - {type(None)}))
+        raise InputError(f"training: expected {names} for {name!r}, found {value!r}.")
 
 
 def plan_recipe(loaded: LoadedRecipe) -> MixturePlan:
@@ -98,7 +111,11 @@ def plan_recipe(loaded: LoadedRecipe) -> MixturePlan:
         InputError: If no task has a train split, or the mixture does not fit the tasks.
     """
     recipe, args = loaded.recipe, loaded.arguments
-    sizes = {name: len(task.dataset["train"]) for name, task in recipe.tasks.items() if "train" in task.dataset}
+    splits = {name: task.dataset["train"] for name, task in recipe.tasks.items() if "train" in task.dataset}
+    streamed = [name for name, split in splits.items() if not hasattr(split, "__len__")]
+    if streamed:
+        raise InputError(f"task {streamed[0]!r} is streamed: without a number of rows there is no plan.")
+    sizes = {name: len(split) for name, split in splits.items()}
     if not sizes:
         raise InputError("no task has a train split, so that there is nothing to train on.")
     return plan_mixture(
@@ -151,12 +168,15 @@ def build_trainer(loaded: LoadedRecipe) -> MultiTaskTrainer:
         InputError: If the backbone cannot be loaded, or a row cannot be used.
     """
     recipe = loaded.recipe
+    # the heads' first weights belong to what the seed settles
+    set_seed(loaded.arguments.seed)
     model = MultiTaskModel.from_backbone(
         recipe.backbone,
         heads=loaded.heads,
         loss_weights=recipe.loss_weights,
         loss_reduction=recipe.loss_reduction,  # type: ignore[arg-type]
         tasks={name: list(task.labels) for name, task in recipe.tasks.items()},
+        initializer=recipe.initializer,
     )
     return MultiTaskTrainer(
         model,

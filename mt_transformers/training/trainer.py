@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import datasets
@@ -16,12 +17,12 @@ from torch.utils.data import DataLoader
 from transformers import (
     ProgressCallback,
     Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
 )
-from transformers.trainer_utils import PredictionOutput, speed_metrics
+from transformers.trainer_utils import (
+    PredictionOutput,
+    get_last_checkpoint,
+    speed_metrics,
+)
 
 from ..data import (
     TASK_INDEX,
@@ -29,39 +30,22 @@ from ..data import (
     Mixture,
     MultiTaskBatchSampler,
     MultiTaskDataset,
+    PreparedTasks,
     Task,
-    complete_heads,
     find_max_length,
-    label_sources,
-    load_splits,
-    prepare_split,
 )
-from ..errors import InputError, check_known
+from ..errors import InputError
 from ..modeling import MultiTaskModel
 from .arguments import MultiTaskTrainingArguments
 from .evaluation import EvaluationResults, metric_names
 from .head_gradients import average_head_gradients, broadcast_heads, leave_heads_out_of_ddp
+from .sampler_callback import SamplerCallback
 from .step_counts import StepCounter, TrainingLog
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["MultiTaskTrainer"]
-
-
-class _StartEpochCallback(TrainerCallback):
-    """
-    Tells the sampler its epoch. The Trainer's own way does not reach through the sampler of a run that is resumed
-    within an epoch (transformers 5.23); this runs before the epoch's iterator is made.
-    """
-
-    sampler: MultiTaskBatchSampler | None = None
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if self.sampler is not None:
-            self.sampler.set_epoch(int(state.epoch or 0))
 
 
 class MultiTaskTrainer(Trainer):
@@ -100,70 +84,78 @@ class MultiTaskTrainer(Trainer):
             raise InputError(f"args: expected MultiTaskTrainingArguments, found {type(args).__name__}.")
         if processing_class is None:
             raise InputError("processing_class: expected the tokenizer of the backbone.")
-        self.mixture = mixture or Mixture()
+        # a copy, since its shares may change with training
+        self.mixture = replace(mixture) if mixture is not None else Mixture()
         self.tasks = dict(tasks)
         self.head_configs = {name: head.config for name, head in model.named_heads.items()}
-        task_heads = {name: list(task.labels) for name, task in self.tasks.items()}
-        raw_splits = {name: load_splits(name, task) for name, task in self.tasks.items()}
-        complete_heads(self.head_configs, label_sources(self.tasks, raw_splits), all_fed=False)
+        max_length = find_max_length(processing_class, _positions(model), args.max_length)
+        self.prepared = PreparedTasks(
+            self.tasks, self.head_configs, processing_class, max_length, args.preprocessing_num_proc
+        )
+        metric_names({name: list(task.labels) for name, task in self.tasks.items()}, self.head_configs)
         _take_over_configs(model)
-        metric_names(task_heads, self.head_configs)
-        self._max_length = find_max_length(processing_class, _positions(model), args.max_length)
-        self._tokenizer = processing_class
         with args.main_process_first(desc="preparing the rows"):
-            self.splits = {name: self._prepare(name, splits, args) for name, splits in raw_splits.items()}
-        train_splits = {name: splits["train"] for name, splits in self.splits.items() if "train" in splits}
+            self.prepared.prepare()
+        train_dataset = self.prepared.train_dataset(self.mixture, _data_seed(args))
+        if isinstance(train_dataset, datasets.IterableDataset) and args.world_size > 1:
+            raise InputError("streamed tasks are trained on one process; more are not supported yet.")
         validation = {name: splits["validation"] for name, splits in self.splits.items() if "validation" in splits}
-        self._start_epoch = _StartEpochCallback()
+        self._sampler_callback = SamplerCallback()
         self._keep_logits = False
-        kwargs["callbacks"] = [self._start_epoch, *(kwargs.get("callbacks") or [])]
+        kwargs["callbacks"] = [self._sampler_callback, *(kwargs.get("callbacks") or [])]
         super().__init__(
             model=model,
             args=args,
-            data_collator=kwargs.pop("data_collator", None) or self._default_collator(args),
-            train_dataset=MultiTaskDataset(train_splits) if train_splits else None,
+            data_collator=kwargs.pop("data_collator", None) or self._default_collator(processing_class, args),
+            train_dataset=train_dataset,
             eval_dataset=validation or None,
             processing_class=processing_class,
             **kwargs,
         )
         self._counter = StepCounter(self.head_configs, model.config.loss_reduction, self.accelerator)
-        self._log = TrainingLog(self.head_configs, list(train_splits), self.accelerator)
+        train_names = list(self.prepared.streams) or [name for name, each in self.splits.items() if "train" in each]
+        self._log = TrainingLog(self.head_configs, train_names, self.accelerator)
         if self.accelerator.num_processes > 1:
             leave_heads_out_of_ddp(model)
             broadcast_heads(model)
 
-    def _prepare(
-        self, task_name: str, splits: Mapping[str, datasets.Dataset], args: MultiTaskTrainingArguments
-    ) -> dict[str, datasets.Dataset]:
-        task, heads = self.tasks[task_name], self.head_configs
-        return {
-            name: prepare_split(
-                task_name, task, name, split, heads, self._tokenizer, self._max_length, args.preprocessing_num_proc
-            )
-            for name, split in splits.items()
-        }
+    @property
+    def splits(self) -> dict[str, dict[str, datasets.Dataset]]:
+        """Prepared splits of each task."""
+        return self.prepared.splits
 
-    def _default_collator(self, args: MultiTaskTrainingArguments) -> DataCollatorForMultiTask:
-        return DataCollatorForMultiTask(
-            self._tokenizer, self.head_configs, pad_to_multiple_of=8 if args.device.type == "cuda" else None
-        )
+    def _default_collator(
+        self, tokenizer: PreTrainedTokenizerBase, args: MultiTaskTrainingArguments
+    ) -> DataCollatorForMultiTask:
+        multiple = 8 if args.device.type == "cuda" else None
+        return DataCollatorForMultiTask(tokenizer, self.head_configs, pad_to_multiple_of=multiple)
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As `Trainer.train`; a resumed run also takes over the state of the mixture."""
+        checkpoint = resume_from_checkpoint
+        if checkpoint is True:
+            checkpoint = get_last_checkpoint(str(self.args.output_dir))
+        self._sampler_callback.load_checkpoint(checkpoint or None)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
 
     # batches
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of the mixture, cut up for the processes by the sampler itself."""
+        args = self.args
+        if isinstance(self.train_dataset, datasets.IterableDataset):
+            return self._build_dataloader(self.train_dataset, batch_size=self._train_batch_size)
         if not isinstance(self.train_dataset, MultiTaskDataset):
             raise InputError("no task has a train split, so that there is nothing to train on.")
-        args = self.args
         sampler = MultiTaskBatchSampler(
             dict(zip(self.train_dataset.task_names, self.train_dataset.sizes, strict=True)),
             self.mixture,
             self._train_batch_size,
-            seed=args.seed if args.data_seed is None else args.data_seed,
+            seed=_data_seed(args),
             num_processes=args.world_size,
             drop_last=args.dataloader_drop_last,
         )
-        self._start_epoch.sampler = sampler
+        self._sampler_callback.set_sampler(sampler)
         return self._build_dataloader(self.train_dataset, batch_sampler=sampler)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
@@ -251,7 +243,7 @@ class MultiTaskTrainer(Trainer):
         """
         start, rows = time.time(), 0
         results = self._new_results(metric_key_prefix)
-        for task_name, dataset in self._splits_to_run(eval_dataset, split).items():
+        for task_name, dataset in self.prepared.choose(eval_dataset, split).items():
             outputs, labels = self._run_heads(dataset, "Evaluation", metric_key_prefix)
             rows += len(dataset)
             results.add_task(task_name, outputs, labels)
@@ -282,7 +274,7 @@ class MultiTaskTrainer(Trainer):
             InputError: If a task is unknown or no task has the split.
         """
         answers: dict[str, PredictionOutput] = {}
-        for task_name, dataset in self._splits_to_run(test_dataset, split).items():
+        for task_name, dataset in self.prepared.choose(test_dataset, split).items():
             start = time.time()
             outputs, labels = self._run_heads(dataset, "Prediction", metric_key_prefix, keep_logits=True)
             results = self._new_results(metric_key_prefix)
@@ -339,23 +331,6 @@ class MultiTaskTrainer(Trainer):
         outputs = {head: {key: each[back] for key, each in kept.items()} for head, kept in output.predictions.items()}
         return outputs, {head: each[back] for head, each in output.label_ids.items()}
 
-    def _splits_to_run(self, chosen: Any, split: str) -> dict[str, datasets.Dataset]:
-        if isinstance(chosen, Mapping):
-            check_known(chosen, self.tasks, "evaluation", "task")
-            return {name: self._prepare_given(name, rows) for name, rows in chosen.items()}
-        names = [chosen] if isinstance(chosen, str) else list(self.tasks if chosen is None else chosen)
-        check_known(names, self.tasks, "evaluation", "task")
-        found = {name: self.splits[name][split] for name in names if split in self.splits[name]}
-        lacking = [name for name in names if name not in found]
-        if not found or (chosen is not None and lacking):
-            raise InputError(f"no split {split!r} in task(s) {', '.join(lacking)}.")
-        return found
-
-    def _prepare_given(self, task_name: str, rows: datasets.Dataset) -> datasets.Dataset:
-        task = self.tasks[task_name]
-        given = Task(dataset={"test": rows}, inputs=task.inputs, labels=task.labels)
-        return self._prepare(task_name, load_splits(task_name, given), self.args)["test"]
-
     def _new_results(self, prefix: str) -> EvaluationResults:
         config = self.model.config
         return EvaluationResults(self.head_configs, config.loss_weights, config.loss_reduction, prefix)
@@ -364,6 +339,10 @@ class MultiTaskTrainer(Trainer):
         steps = math.ceil(rows / (self.args.eval_batch_size * self.args.world_size))
         speed: dict[str, float] = speed_metrics(prefix, start, num_samples=rows, num_steps=steps)
         return speed
+
+
+def _data_seed(args: MultiTaskTrainingArguments) -> int:
+    return int(args.seed if args.data_seed is None else args.data_seed)
 
 
 def _take_over_configs(model: MultiTaskModel) -> None:

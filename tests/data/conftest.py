@@ -30,11 +30,12 @@ def _mixtures(draw: st.DrawFn, names: list[str]) -> Mixture:
     if end == "instances":
         options["instances_per_epoch"] = draw(st.integers(8, 40))
     elif end != "default":
-        options["stop"] = end
+        options["stop"] = None if sampling == "dynamic" else end
     return Mixture(
         sampling=sampling,
         order=draw(st.sampled_from(list(ORDERS))),
-        batches=draw(st.sampled_from(["mixed", "homogeneous"])),
+        # homogeneous dynamic epochs are made of whole batches, see test_dynamic.py
+        batches=draw(st.sampled_from(["mixed"] if sampling == "dynamic" else ["mixed", "homogeneous"])),
         **options,
     )
 

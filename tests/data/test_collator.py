@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fixtures import VOCABULARY, tiny_tokenizer
 from mt_transformers.data import LABEL_PREFIX, DataCollatorForMultiTask, MultiTaskDataset
-from mt_transformers.heads import IGNORED, HeadConfig, get_head_config
+from mt_transformers.heads import IGNORED, HeadConfig, get_head_config, item_mask
 
 NAN = float("nan")
 
@@ -118,12 +118,17 @@ def test_token_types_are_padded_too() -> None:
     ],
 )
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_a_head_without_a_labelled_row_is_not_in_the_batch(labels: dict[str, Any], side: str) -> None:
+def test_a_head_without_a_labelled_row_has_no_rows(labels: dict[str, Any], side: str) -> None:
     row = {"input_ids": [2, 7, 3], "task_index": 0, **labels}
+    (key, value), *_ = labels.items()
+    head = key.removeprefix("labels_")
     batch = collate([row, row], side)
-    assert (batch["labels"], batch["rows"]) == ({}, {})
+    # the heads of a task are in all its batches, which evaluation relies on
+    assert list(batch["labels"]) == list(batch["rows"]) == ([] if value is None else [head])
+    assert all(len(rows) == 0 for rows in batch["rows"].values())
+    assert not any(item_mask(each).any() for each in batch["labels"].values())
     batch = collate([row, {"input_ids": [2, 3], "labels_intent": 2, "task_index": 1}], side)
-    assert {name: each.tolist() for name, each in batch["labels"].items()} == {"intent": [-100, 2]}
+    assert batch["labels"]["intent"].tolist() == [-100, 2]
     assert batch["rows"]["intent"].tolist() == [1]
 
 
@@ -261,6 +266,6 @@ def test_every_label_lands_in_its_place(rows: list[dict[str, Any]], side: str, m
         ],
     }
     assert {name: each.tolist() for name, each in batch["rows"].items()} == {
-        name: each for name, each in served.items() if each
+        name: each for name, each in served.items() if any(LABEL_PREFIX + name in row for row in rows)
     }
     assert set(batch["labels"]) == set(batch["rows"])

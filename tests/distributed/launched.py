@@ -1,4 +1,4 @@
-"""What a test starts on several processes, and, for comparison, calls on one: short runs on a tiny model in float64."""
+"""What a test starts on several processes, and calls on one to compare: short runs on a tiny model in float64."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from transformers import TrainerCallback
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fixtures import INTENTS, MOODS, SLOTS, tiny_bert_config, tiny_model, tiny_tokenizer, two_tasks
-
 from mt_transformers import Mixture, MultiTaskTrainer, MultiTaskTrainingArguments
 
 RUNS: dict[str, dict[str, Any]] = {

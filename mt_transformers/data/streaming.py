@@ -1,0 +1,114 @@
+"""Tasks that are streamed: rows without a number, prepared as they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import datasets
+
+from ..errors import InputError
+from ..heads import HeadConfig
+from .dataset import TASK_INDEX
+from .mixture import Mixture
+from .preprocessing import make_encoder
+from .task import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["SHUFFLE_BUFFER", "interleave_streams", "prepare_stream"]
+
+SHUFFLE_BUFFER = 1000
+"""Rows of a stream among which the next one is drawn."""
+
+_STOPS = {"all": "all_exhausted_without_replacement", "first": "first_exhausted", "longest": "all_exhausted"}
+
+
+def prepare_stream(
+    task_name: str,
+    task: Task,
+    split: datasets.IterableDataset,
+    heads: Mapping[str, HeadConfig],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None = None,
+) -> datasets.IterableDataset:
+    """
+    Tokenize the inputs of a stream and encode its labels, as its rows are read.
+
+    Args:
+        task_name (`str`): The task.
+        task ([`Task`]): Its columns.
+        split (`datasets.IterableDataset`): Its training rows.
+        heads (`Mapping[str, HeadConfig]`): The heads, complete.
+        tokenizer (`PreTrainedTokenizerBase`): A fast tokenizer.
+        max_length (`int`, *optional*): Length to which rows are cut (tokens).
+
+    Returns:
+        `datasets.IterableDataset`: With the columns of [`prepare_split`].
+
+    Raises:
+        InputError: If heads and tokenizer do not fit; while it is read, if a value is missing or wrong.
+    """
+    encoder = make_encoder(task_name, task, "train", split.features, heads, tokenizer, max_length)
+    prepared = split.map(encoder, batched=True, with_indices=True, remove_columns=split.column_names)
+    return prepared.remove_columns(["cut_words", "unseen_words"])
+
+
+def interleave_streams(
+    streams: Mapping[str, datasets.IterableDataset], mixture: Mixture, seed: int
+) -> datasets.IterableDataset:
+    """
+    Mix streams by `datasets.interleave_datasets`.
+
+    A stream has no length: shares are `uniform` or `weighted` (probabilities of each next row, in `random` order),
+    or rows come in `round_robin` or `sequential` order. `stop` ends a pass as it does for other tasks; `longest` is
+    the default of `uniform` and `weighted`.
+
+    Args:
+        streams (`Mapping[str, datasets.IterableDataset]`): For each task its prepared rows.
+        mixture ([`Mixture`]): How they are mixed.
+        seed (`int`): Seed of the shuffling and of the choice of tasks.
+
+    Returns:
+        `datasets.IterableDataset`: Rows of all tasks, with their task's index.
+
+    Raises:
+        InputError: If the mixture needs numbers of rows, or batches of one task.
+    """
+    _check_mixture(mixture)
+    shares = mixture.shares(dict.fromkeys(streams, 1))
+    shuffled = [
+        stream.map(_TaskIndex(index)).shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
+        for index, stream in enumerate(streams.values())
+    ]
+    if mixture.order == "sequential":
+        return datasets.concatenate_datasets(shuffled)
+    return datasets.interleave_datasets(
+        shuffled,
+        probabilities=list(shares.values()) if mixture.order == "random" else None,
+        seed=seed,
+        stopping_strategy=_STOPS[mixture.stop or "longest"],
+    )
+
+
+def _check_mixture(mixture: Mixture) -> None:
+    """Refuse what only tasks with a known number of rows can have."""
+    if mixture.sampling not in ("uniform", "weighted"):
+        raise InputError(
+            f"mixture: streams have no length, expected sampling 'uniform' or 'weighted', found {mixture.sampling!r}."
+        )
+    if mixture.batches != "mixed":
+        raise InputError(f"mixture: streams come in mixed batches, found {mixture.batches!r}.")
+    if mixture.instances_per_epoch is not None:
+        raise InputError("mixture: instances_per_epoch is for tasks with a known number of rows; give max_steps.")
+
+
+class _TaskIndex:
+    """Says in each row which task it is from."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, TASK_INDEX: self._index}
