@@ -74,7 +74,7 @@ def test_contract(name: str) -> None:
     backbone = Backbone.from_config(CONFIGS[name]).eval()
     inputs = tiny_inputs(rows=3, length=5)
     outputs = backbone(**inputs)
-    assert list(outputs) == ["encoded_text", "encoded_text_mask"]
+    assert list(outputs) == ["encoded_text", "encoded_text_mask", "token_ids"]
     assert torch.equal(outputs["encoded_text"], backbone.model(**inputs).last_hidden_state)
     assert outputs["encoded_text"].shape == (3, 5, backbone.hidden_size)
     assert outputs["encoded_text_mask"].dtype == torch.bool

@@ -65,6 +65,7 @@ def test_outputs_without_labels() -> None:
     assert shapes == {
         "encoded_text": (4, 6, 32),
         "encoded_text_mask": (4, 6),
+        "token_ids": (4, 6),
         "intent_logits": (4, 3),
         "slots_logits": (4, 6, 5),
         "stars_logits": (4, 1),
@@ -78,6 +79,7 @@ def test_outputs_with_labels() -> None:
     shapes = {key: tuple(value.shape) for key, value in output.items() if not key.startswith("encoded")}
     assert shapes == {
         "loss": (),
+        "token_ids": (4, 6),
         "intent_logits": (3, 3),
         "intent_row_losses": (3,),
         "intent_rows": (3,),
@@ -388,7 +390,7 @@ def test_a_model_needs_a_backbone_and_complete_heads() -> None:
 
 
 def test_a_model_without_heads_encodes() -> None:
-    assert list(tiny_model({})(**tiny_inputs())) == ["encoded_text", "encoded_text_mask"]
+    assert list(tiny_model({})(**tiny_inputs())) == ["encoded_text", "encoded_text_mask", "token_ids"]
 
 
 def test_label_names_that_were_made_up_stand_in_the_config() -> None:

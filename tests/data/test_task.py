@@ -74,7 +74,7 @@ def test_a_plain_dict_of_splits_will_do() -> None:
         (None, "task 'moods': expected splits by name, found NoneType."),
         (
             {"train": [{"text": "x"}]},
-            "task 'moods', split 'train': expected a datasets.Dataset, found list; streams are",
+            "task 'moods', split 'train': expected a datasets.Dataset, found list.",
         ),
     ],
 )
@@ -92,10 +92,15 @@ def test_an_empty_split() -> None:
 
 def test_streams() -> None:
     stream = IterableDataset.from_generator(lambda: iter([{"text": "x", "label": 0}]))
-    message = (
-        "task 'moods', split 'train': expected a datasets.Dataset, found IterableDataset; streams are not supported."
+    assert refusal(task_over({"train": stream})) == (
+        "task 'moods', split 'train': expected a stream whose features are known (cast it to its features), "
+        "found an IterableDataset."
     )
-    assert refusal(task_over({"train": stream})) == message
+    known = stream.cast(make().features)
+    assert load_splits("moods", task_over({"train": known})) == {"train": known}
+    assert refusal(task_over({"train": known, "test": known})) == (
+        "task 'moods', split 'test': expected no stream, found an IterableDataset."
+    )
 
 
 @pytest.mark.parametrize("task_name", ["", "two words", "../up", "1st"])
@@ -232,7 +237,7 @@ def test_a_file_that_is_not_what_it_says(folder: Path) -> None:
 def test_load_dataset_with_split_or_streaming(folder: Path) -> None:
     arguments = {"path": "parquet", "data_files": str(folder / "train.parquet")}
     assert refusal(task_over({**arguments, "split": "train"})).endswith("expected splits by name, found Dataset.")
-    assert "found IterableDataset; streams are not supported" in refusal(task_over({**arguments, "streaming": True}))
+    assert isinstance(load_splits("moods", task_over({**arguments, "streaming": True}))["train"], IterableDataset)
 
 
 def test_arguments_are_not_changed(folder: Path) -> None:
