@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -79,7 +79,7 @@ def item_mask(labels: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(kw_only=True)
-class HeadConfig:
+class HeadConfig(ABC):
     """
     What a saved config says of one head, and all that a head does to labels without needing weights.
 
@@ -257,7 +257,7 @@ class HeadConfig:
         return results
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """
     A named module on top of the backbone: encoded features in, logits and, with labels, losses out.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from datasets import ClassLabel, LargeList, List, Value
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -16,12 +18,26 @@ from mt_transformers.heads.labels import balanced_weights, element_feature, labe
 ABC = ["a", "b", "c"]
 
 
+@dataclass(kw_only=True)
+class NamesConfig(ClassHeadConfig):
+    """Of what a config does with labels only the names."""
+
+    def encode_labels(self, *args: Any) -> list[Any]:
+        raise NotImplementedError
+
+    def collate_labels(self, *args: Any) -> torch.Tensor:
+        raise NotImplementedError
+
+    def metric_inputs(self, *args: Any) -> tuple[Any, Any]:
+        raise NotImplementedError
+
+
 def source(feature: Any, values: list[Any] | None = None, task_name: str = "snips") -> LabelSource:
     return LabelSource(task_name, "intent", feature, lambda: values or [])
 
 
 def config(**fields: Any) -> Any:
-    return ClassHeadConfig(**({"id2label": ABC} | fields))
+    return NamesConfig(**({"id2label": ABC} | fields))
 
 
 def ids(values: list[Any], feature: Any, rows: list[int] | None = None, **fields: Any) -> list[int]:
@@ -105,7 +121,7 @@ def test_no_values() -> None:
 
 @pytest.mark.parametrize("id2label", [ABC, {0: "a", 1: "b", 2: "c"}, {"2": "c", "0": "a", "1": "b"}])
 def test_names_are_given_in_any_form(id2label: Any) -> None:
-    built = ClassHeadConfig(id2label=id2label)  # type: ignore[abstract]
+    built = NamesConfig(id2label=id2label)
     assert built.id2label == {0: "a", 1: "b", 2: "c"}
     assert built.label2id == {"a": 0, "b": 1, "c": 2}
     assert built.num_labels == 3
@@ -194,3 +210,8 @@ def test_balanced_weights_are_those_of_scikit_learn() -> None:
 
 def test_a_class_without_a_row_weighs_nothing() -> None:
     assert balanced_weights(np.array([2, 0])) == [0.5, 0.0]
+
+
+def test_a_config_without_its_methods_cannot_be_built() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        ClassHeadConfig(id2label=ABC)
