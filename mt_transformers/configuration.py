@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from collections.abc import Collection, Mapping
@@ -178,6 +179,14 @@ class MultiTaskConfig(PreTrainedConfig):
         """The text config of the backbone, which has the vocabulary's size."""
         inner: PreTrainedConfig | None = self.backbone_config
         return self if inner is None else inner.get_text_config(*args, **kwargs)
+
+    def to_json_string(self, use_diff: bool = True) -> str:
+        """As `PreTrainedConfig.to_json_string`, with heads and tasks in their own order, by which indices count."""
+        values = json.loads(super().to_json_string(use_diff))
+        for name in ("heads", "tasks"):
+            if name in values:
+                values[name] = {key: values[name][key] for key in getattr(self, name)}
+        return json.dumps(values, indent=2) + "\n"
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:

@@ -60,10 +60,8 @@ class ArgumentRouter:
             given = config.allowed_arguments.get(component)
             if given is not None and not open_ended:
                 check_known(given, taken, f"allowed_arguments of {component!r}", "parameter")
-            if not open_ended:
-                check_known(
-                    self._names.get(component, {}).values(), taken, f"arg_name_mapping of {component!r}", "parameter"
-                )
+            targets = self._names.get(component, {}).values()
+            check_known(targets, taken | set(given or ()), f"arg_name_mapping of {component!r}", "parameter")
             self._allowed[component] = taken if given is None else set(given)
 
     def arguments(self, component: str, available: Mapping[str, Any]) -> dict[str, Any]:

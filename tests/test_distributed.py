@@ -35,8 +35,9 @@ launched = _load_script()
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one launch that makes all runs."""
     folder = tmp_path_factory.mktemp("two_processes")
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", str(SCRIPT), str(folder)]
+    # accelerate launch --cpu starts one process, whatever --num_processes says (accelerate 1.15)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += [str(SCRIPT), str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[2])}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
@@ -83,3 +84,15 @@ def test_metrics_and_log_are_those_of_one_process(name: str, one_process: Path, 
         for key in ours:
             if key.startswith(("loss", "share", "grad_norm")):
                 assert theirs[key] == pytest.approx(ours[key], rel=1e-6), key
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_running_metrics_are_over_the_rows_of_all_processes(rank: int, two_processes: Path) -> None:
+    expected = launched.track(0, 1)
+    found = json.loads((two_processes / f"tracked_{rank}.json").read_text())
+    assert [sorted(report) for report in found] == [sorted(report) for report in expected]
+    assert found == [pytest.approx(report, rel=1e-9) for report in expected]
+    assert {name.split("_")[0] for name in found[0]} == {"tags", "score", "odd"}
+    assert found[2] == {}
+    # the rows of either process alone score otherwise
+    assert [launched.track(own, 2)[0]["score_mse"] for own in (0, 1)] != [found[0]["score_mse"]] * 2

@@ -36,7 +36,10 @@ def train(recipe: Recipe) -> None:
 
     loaded = load_recipe(recipe)
     main_process = loaded.arguments.process_index == 0
-    if main_process:
+    streamed = any(
+        not hasattr(each, "__len__") for task in loaded.recipe.tasks.values() for each in task.dataset.values()
+    )
+    if main_process and not streamed:
         print(format_plan(plan_recipe(loaded)), flush=True)
     results = run_recipe(loaded)
     tasks = {name: list(task.labels) for name, task in loaded.recipe.tasks.items()}

@@ -10,6 +10,7 @@ from .prepared import PreparedTasks
 from .preprocessing import complete_heads, find_max_length, prepare_split
 from .sampler import MultiTaskBatchSampler
 from .shares import shares_of
+from .streaming import MultiTaskStream
 from .task import SPLITS, Task, label_sources, load_splits
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "MixturePlan",
     "MultiTaskBatchSampler",
     "MultiTaskDataset",
+    "MultiTaskStream",
     "PreparedTasks",
     "Task",
     "TaskPlan",

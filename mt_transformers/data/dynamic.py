@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,10 +40,12 @@ class DynamicShares:
         Take over the scores of an evaluation.
 
         Args:
-            metrics (`Mapping[str, float]`): Metrics by name; `eval_<task>_score` is the score of a task.
+            metrics (`Mapping[str, float]`): Metrics by name; `eval_<task>_score` is the score of a task, NaN none.
         """
         for name, value in metrics.items():
             if name.startswith("eval_") and name.endswith("_score") and name != "eval_score":
+                if math.isnan(value):
+                    continue
                 task_name = name.removeprefix("eval_").removesuffix("_score")
                 self._scores[task_name] = value
                 self._best[task_name] = max(value, self._best.get(task_name, value))
@@ -59,6 +62,8 @@ class DynamicShares:
         """
         gaps = {name: max(0.0, self._reference(name) - self._scores.get(name, 0.0)) for name in task_names}
         gaps = {name: gap if name in self._scores else 0.0 for name, gap in gaps.items()}
+        if math.inf in gaps.values():
+            gaps = {name: float(gap == math.inf) for name, gap in gaps.items()}
         largest = max(gaps.values()) or 1.0
         return {name: _LEAST + gap / largest for name, gap in gaps.items()}
 

@@ -197,6 +197,8 @@ class Mixture:
         """
         Deal out a number of rows, or batches, by the shares; what is left over goes to the largest remainders.
 
+        Where there is enough for all, no task goes without: a share of less than one counts as one.
+
         Args:
             sizes (`Mapping[str, int]`): Training rows of each task.
             total (`int`): What is to be dealt out.
@@ -209,6 +211,10 @@ class Mixture:
         by_remainder = sorted(shares, key=lambda name: dealt[name] - shares[name] * total)
         for name in by_remainder[: total - sum(dealt.values())]:
             dealt[name] += 1
+        for name, share in shares.items():
+            if dealt[name] == 0 and share > 0 and total >= len(shares):
+                dealt[max(dealt, key=lambda each: dealt[each])] -= 1
+                dealt[name] = 1
         return dealt
 
     def schedule(self, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -13,7 +13,7 @@ from ..heads import HeadConfig
 from .dataset import MultiTaskDataset
 from .mixture import Mixture
 from .preprocessing import complete_heads, prepare_split
-from .streaming import interleave_streams, prepare_stream
+from .streaming import MultiTaskStream, prepare_stream
 from .task import Task, label_sources, load_splits
 
 if TYPE_CHECKING:
@@ -81,16 +81,19 @@ class PreparedTasks:
             self.num_proc,
         )
 
-    def train_dataset(self, mixture: Mixture, seed: int) -> MultiTaskDataset | datasets.IterableDataset | None:
+    def train_dataset(
+        self, mixture: Mixture, seed: int, endless: bool = False
+    ) -> MultiTaskDataset | MultiTaskStream | None:
         """
         The training rows of all tasks.
 
         Args:
             mixture ([`Mixture`]): How streams are interleaved; rows with a number are for the sampler to interleave.
             seed (`int`): Seed of the streams' orders.
+            endless (`bool`, *optional*, defaults to `False`): Whether streams begin again where they end.
 
         Returns:
-            [`MultiTaskDataset`] or `datasets.IterableDataset`; None if no task has a train split.
+            [`MultiTaskDataset`] or [`MultiTaskStream`]; None if no task has a train split.
 
         Raises:
             InputError: If some tasks are streamed and others are not, or the mixture cannot be kept with streams.
@@ -102,7 +105,7 @@ class PreparedTasks:
                 "stream all of them or none."
             )
         if self.streams:
-            return interleave_streams(self.streams, mixture, seed)
+            return MultiTaskStream(self.streams, mixture, seed, endless)
         return MultiTaskDataset(splits) if splits else None
 
     def choose(

@@ -71,7 +71,8 @@ class MultiTaskBatchSampler(torch.utils.data.Sampler[list[int]]):
         # rows that each epoch so far has taken of each task
         self._history = [self._rows_now()]
         if self._batches_of(self._history[0]).sum() == 0:
-            raise InputError(f"an epoch of {self._history[0].sum()} rows has no batch of {self._global_size} rows.")
+            smallest = self._global_sizes.min() if mixture.batches == "homogeneous" else self._global_size
+            raise InputError(f"an epoch of {self._history[0].sum()} rows has no batch of {smallest} rows.")
 
     def __len__(self) -> int:
         return int(self._batches_of(self._history[0]).sum()) * self._num_processes

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import datasets
+import numpy as np
+import torch
 
 from ..errors import InputError
 from ..heads import HeadConfig
@@ -17,7 +19,7 @@ from .task import Task
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["SHUFFLE_BUFFER", "interleave_streams", "prepare_stream"]
+__all__ = ["SHUFFLE_BUFFER", "MultiTaskStream", "prepare_stream"]
 
 SHUFFLE_BUFFER = 1000
 """Rows of a stream among which the next one is drawn."""
@@ -55,41 +57,65 @@ def prepare_stream(
     return prepared.remove_columns(["cut_words", "unseen_words"])
 
 
-def interleave_streams(
-    streams: Mapping[str, datasets.IterableDataset], mixture: Mixture, seed: int
-) -> datasets.IterableDataset:
+class MultiTaskStream(torch.utils.data.IterableDataset[dict[str, Any]]):
     """
-    Mix streams by `datasets.interleave_datasets`.
+    Rows of several streams, mixed by `datasets.interleave_datasets`; each pass is settled by (seed, epoch).
 
     A stream has no length: shares are `uniform` or `weighted` (probabilities of each next row, in `random` order),
     or rows come in `round_robin` or `sequential` order. `stop` ends a pass as it does for other tasks; `longest` is
-    the default of `uniform` and `weighted`.
+    the default.
 
     Args:
         streams (`Mapping[str, datasets.IterableDataset]`): For each task its prepared rows.
         mixture ([`Mixture`]): How they are mixed.
         seed (`int`): Seed of the shuffling and of the choice of tasks.
-
-    Returns:
-        `datasets.IterableDataset`: Rows of all tasks, with their task's index.
+        endless (`bool`, *optional*, defaults to `False`):
+            Whether pass follows on pass, so that training by a number of steps, and a run that is resumed, need not
+            know where one ends.
 
     Raises:
         InputError: If the mixture needs numbers of rows, or batches of one task.
     """
-    _check_mixture(mixture)
-    shares = mixture.shares(dict.fromkeys(streams, 1))
-    shuffled = [
-        stream.map(_TaskIndex(index)).shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
-        for index, stream in enumerate(streams.values())
-    ]
-    if mixture.order == "sequential":
-        return datasets.concatenate_datasets(shuffled)
-    return datasets.interleave_datasets(
-        shuffled,
-        probabilities=list(shares.values()) if mixture.order == "random" else None,
-        seed=seed,
-        stopping_strategy=_STOPS[mixture.stop or "longest"],
-    )
+
+    def __init__(
+        self,
+        streams: Mapping[str, datasets.IterableDataset],
+        mixture: Mixture,
+        seed: int,
+        endless: bool = False,
+    ) -> None:
+        _check_mixture(mixture)
+        self.task_names = list(streams)
+        self._streams = [stream.map(_TaskIndex(index)) for index, stream in enumerate(streams.values())]
+        self._mixture = mixture
+        self._shares = list(mixture.shares(dict.fromkeys(streams, 1)).values())
+        self._seed = seed
+        self._endless = endless
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the pass that the next iteration begins with."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        number = self._epoch
+        yield from self._one_pass(number)
+        while self._endless:
+            number += 1
+            yield from self._one_pass(number)
+
+    def _one_pass(self, number: int) -> datasets.IterableDataset:
+        # the pass is part of the seed: the set_epoch of datasets reseeds the choice of tasks by the epoch alone
+        seed = int(np.random.default_rng([self._seed, number]).integers(2**31))
+        shuffled = [stream.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER) for stream in self._streams]
+        if self._mixture.order == "sequential":
+            return datasets.concatenate_datasets(shuffled)
+        return datasets.interleave_datasets(
+            shuffled,
+            probabilities=self._shares if self._mixture.order == "random" else None,
+            seed=seed,
+            stopping_strategy=_STOPS[self._mixture.stop or "longest"],
+        )
 
 
 def _check_mixture(mixture: Mixture) -> None:
@@ -98,6 +124,8 @@ def _check_mixture(mixture: Mixture) -> None:
         raise InputError(
             f"mixture: streams have no length, expected sampling 'uniform' or 'weighted', found {mixture.sampling!r}."
         )
+    if mixture.order != "random" and mixture.sampling == "weighted":
+        raise InputError(f"mixture: weights are for streams in random order, found order {mixture.order!r}.")
     if mixture.batches != "mixed":
         raise InputError(f"mixture: streams come in mixed batches, found {mixture.batches!r}.")
     if mixture.instances_per_epoch is not None:

@@ -143,7 +143,7 @@ class HeadConfig(ABC):
         """Further arguments for [`load_metric`]."""
         return {}
 
-    def resolve(self, default_pooling: str) -> None:
+    def resolve(self, default_pooling: str) -> None:  # noqa: B027 a hook
         """
         Replace `"auto"` by what it stands for on the backbone at hand, so that a saved config says it.
 
@@ -151,7 +151,7 @@ class HeadConfig(ABC):
             default_pooling (`str`): Pooling that suits the backbone.
         """
 
-    def check_complete(self) -> None:
+    def check_complete(self) -> None:  # noqa: B027 a hook
         """
         Make sure that the head can be built.
 
@@ -159,7 +159,7 @@ class HeadConfig(ABC):
             InputError: If something is missing that only data or the user can tell, such as the label names.
         """
 
-    def complete(self, sources: Sequence[LabelSource]) -> None:
+    def complete(self, sources: Sequence[LabelSource]) -> None:  # noqa: B027 a hook
         """
         Fill what the config leaves open from the label columns that train the head.
 

@@ -95,7 +95,7 @@ def words_of_ids(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> tupl
     if list(encoding["input_ids"][0]) == list(ids):
         return text, find_words(encoding, 0, text)
     tokens = tokenizer.convert_ids_to_tokens(list(ids))
-    special = set(tokenizer.all_special_ids)
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     words: list[Word] = []
     end = -1
     for position, (index, token) in enumerate(zip(ids, tokens, strict=True)):

@@ -58,11 +58,13 @@ def initialize(parameters: Iterable[tuple[str, nn.Parameter]], rules: Sequence[I
 
 
 def _action(rule: InitializerRule) -> Any:
-    if isinstance(rule, str) or len(rule) != 2:
+    if isinstance(rule, str) or not isinstance(rule, Sequence) or len(rule) != 2:
         raise InputError(f"initializer: expected pairs of a pattern and what to do, found {rule!r}.")
     action = rule[1]
     if action != "prevent" and (not isinstance(action, Mapping) or "type" not in action):
         raise InputError(f"initializer: expected {{'type': ...}} or 'prevent' for {rule[0]!r}, found {action!r}.")
+    if action != "prevent":
+        check_known([action["type"]], _TYPES, "initializer", "type")
     return action
 
 
@@ -74,11 +76,10 @@ def _compile(rule: InitializerRule) -> re.Pattern[str]:
 
 
 def _fill(name: str, parameter: nn.Parameter, action: Mapping[str, Any]) -> None:
-    check_known([action["type"]], _TYPES, "initializer", "type")
     arguments = {key: value for key, value in action.items() if key != "type"}
     try:
         getattr(nn.init, f"{action['type']}_")(parameter, **arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"initializer: {action['type']} cannot fill {name} {tuple(parameter.shape)}: {error}"
         ) from error

@@ -32,6 +32,8 @@ class RunningMetrics:
             predictions (`torch.Tensor` of shape `(rows, ...)`): What [`Head.predictions`] gave.
             labels (`torch.Tensor` of shape `(rows, ...)`): The labels.
         """
+        # labels of one number a row come with or without the second dimension
+        labels = labels.reshape(predictions.shape) if labels.numel() == predictions.numel() else labels
         self._kept.setdefault(name, []).append((predictions.detach(), labels.detach()))
 
     def compute(self, heads: Mapping[str, Head], reset: bool) -> dict[str, float]:

@@ -19,7 +19,7 @@ __all__ = ["write_model_card"]
 
 
 def write_model_card(
-    path: Path, recipe: Recipe, plan: MixturePlan, trainer: MultiTaskTrainer, results: Mapping[str, float]
+    path: Path, recipe: Recipe, plan: MixturePlan | None, trainer: MultiTaskTrainer, results: Mapping[str, float]
 ) -> None:
     """
     Write the card of a trained model: heads, tasks, results, with the results also in its metadata.
@@ -27,7 +27,7 @@ def write_model_card(
     Args:
         path (`Path`): The file.
         recipe ([`Recipe`]): What was trained.
-        plan ([`MixturePlan`]): Rows and shares of the tasks.
+        plan ([`MixturePlan`], *optional*): Rows and shares of the tasks; None for streams.
         trainer ([`MultiTaskTrainer`]): Holds the model.
         results (`Mapping[str, float]`): Metrics, `test_` and `eval_` among them.
     """
@@ -70,7 +70,7 @@ def _scores(trainer: MultiTaskTrainer, prefix: str, results: Mapping[str, float]
 def _body(
     name: str,
     recipe: Recipe,
-    plan: MixturePlan,
+    plan: MixturePlan | None,
     trainer: MultiTaskTrainer,
     prefix: str,
     scores: list[tuple[str, str, str, float]],
@@ -81,8 +81,10 @@ def _body(
     ]
     tasks = [
         f"| {task.task_name} | {task.rows} | {task.share:.1%} | {', '.join(recipe.tasks[task.task_name].labels)} |"
-        for task in plan.tasks
+        for task in (plan.tasks if plan is not None else [])
     ]
+    if tasks:
+        tasks = ["| task | training rows | share of an epoch | heads |", "|---|--:|--:|---|", *tasks, ""]
     lines = [f"| {task} | {head} | {metric} | {value:.4f} |" for task, head, metric, value in scores]
     split = "test" if prefix == "test" else "validation"
     return "\n".join(
@@ -102,10 +104,11 @@ def _body(
             "|---|---|---|",
             *heads,
             "",
-            "| task | training rows | share of an epoch | heads |",
-            "|---|--:|--:|---|",
-            *tasks,
-            "",
+            *(
+                ["| task | training rows | share of an epoch | heads |", "|---|--:|--:|---|", *tasks, ""]
+                if tasks
+                else []
+            ),
             f"Results on the {split} splits:",
             "",
             "| task | head | metric | value |",

@@ -227,9 +227,10 @@ def save_folder(trainer: MultiTaskTrainer, loaded: LoadedRecipe, results: Mappin
     unfinished = folder / f".unfinished-{os.getpid()}"
     trainer.save_model(str(unfinished))
     if trainer.is_world_process_zero():
+        plan = None if trainer.prepared.streams else plan_recipe(loaded)
         text = json.dumps(dict(sorted(results.items())), indent=2) + "\n"
         (unfinished / RESULTS_FILE).write_text(text, encoding="utf-8")
-        write_model_card(unfinished / "README.md", loaded.recipe, plan_recipe(loaded), trainer, results)
+        write_model_card(unfinished / "README.md", loaded.recipe, plan, trainer, results)
         # the Trainer's pickled arguments: the card and the recipe say what they say
         (unfinished / TRAINING_ARGS_NAME).unlink(missing_ok=True)
         for file in sorted(unfinished.iterdir()):

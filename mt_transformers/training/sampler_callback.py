@@ -56,10 +56,15 @@ class SamplerCallback(TrainerCallback):
     ) -> None:
         if self.sampler is not None and metrics is not None:
             self.sampler.update_from_metrics(metrics)
+            # a checkpoint of this step may be older than its evaluation
+            self._write(args, state)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.sampler is not None and args.should_save:
-            checkpoint = Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        self._write(args, state)
+
+    def _write(self, args: TrainingArguments, state: TrainerState) -> None:
+        checkpoint = Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        if self.sampler is not None and args.should_save and checkpoint.is_dir():
             unfinished = checkpoint / f".{MIXTURE_STATE_FILE}"
             unfinished.write_text(json.dumps(self.sampler.state_dict()), encoding="utf-8")
             os.replace(unfinished, checkpoint / MIXTURE_STATE_FILE)

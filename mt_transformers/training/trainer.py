@@ -30,6 +30,7 @@ from ..data import (
     Mixture,
     MultiTaskBatchSampler,
     MultiTaskDataset,
+    MultiTaskStream,
     PreparedTasks,
     Task,
     find_max_length,
@@ -96,8 +97,8 @@ class MultiTaskTrainer(Trainer):
         _take_over_configs(model)
         with args.main_process_first(desc="preparing the rows"):
             self.prepared.prepare()
-        train_dataset = self.prepared.train_dataset(self.mixture, _data_seed(args))
-        if isinstance(train_dataset, datasets.IterableDataset) and args.world_size > 1:
+        train_dataset = self.prepared.train_dataset(self.mixture, _data_seed(args), endless=True)
+        if isinstance(train_dataset, MultiTaskStream) and args.world_size > 1:
             raise InputError("streamed tasks are trained on one process; more are not supported yet.")
         validation = {name: splits["validation"] for name, splits in self.splits.items() if "validation" in splits}
         self._sampler_callback = SamplerCallback()
@@ -136,6 +137,8 @@ class MultiTaskTrainer(Trainer):
         if checkpoint is True:
             checkpoint = get_last_checkpoint(str(self.args.output_dir))
         self._sampler_callback.load_checkpoint(checkpoint or None)
+        # a run begins with the shares of a new mixture, or with those of its checkpoint
+        self.mixture = replace(self.mixture)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     # batches
@@ -143,7 +146,7 @@ class MultiTaskTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of the mixture, cut up for the processes by the sampler itself."""
         args = self.args
-        if isinstance(self.train_dataset, datasets.IterableDataset):
+        if isinstance(self.train_dataset, MultiTaskStream):
             return self._build_dataloader(self.train_dataset, batch_size=self._train_batch_size)
         if not isinstance(self.train_dataset, MultiTaskDataset):
             raise InputError("no task has a train split, so that there is nothing to train on.")
@@ -162,7 +165,9 @@ class MultiTaskTrainer(Trainer):
         """Batches of one prepared split, in its order."""
         if not isinstance(eval_dataset, datasets.Dataset):
             raise InputError("expected one prepared split; evaluate() and predict() go through all tasks.")
-        return self._build_dataloader(eval_dataset, batch_size=self.args.eval_batch_size)
+        # a generator of its own: an evaluation must not change the random numbers of the training around it
+        generator = torch.Generator().manual_seed(0)
+        return self._build_dataloader(eval_dataset, batch_size=self.args.eval_batch_size, generator=generator)
 
     def _build_dataloader(self, dataset: Any, **batching: Any) -> DataLoader[Any]:
         args = self.args

@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fixtures import INTENTS, MOODS, SLOTS, tiny_bert_config, tiny_model, tiny_tokenizer, two_tasks
+from fixtures import INTENTS, MOODS, SLOTS, tiny_bert_config, tiny_inputs, tiny_model, tiny_tokenizer, two_tasks
 from mt_transformers import Mixture, MultiTaskTrainer, MultiTaskTrainingArguments
 
 RUNS: dict[str, dict[str, Any]] = {
@@ -101,14 +101,60 @@ def train(name: str, folder: Path, seed: int = 0) -> None:
         (folder / f"{name}.json").write_text(json.dumps(report))
 
 
+def track(rank: int, processes: int) -> list[dict[str, float]]:
+    """
+    Feed one process's share of 7 rows to a model that tracks metrics.
+
+    Args:
+        rank (`int`): Which process: it has the rows whose number leaves this rest.
+        processes (`int`): How many there are.
+
+    Returns:
+        `list[dict[str, float]]`: The metrics of all rows, twice; those behind a reset; and those of a round in which
+        only the last process had rows.
+    """
+    torch.manual_seed(0)
+    heads = {
+        "tags": {"head_type": "token_classification", "id2label": ["x", "y"]},
+        "score": {"head_type": "regression", "mean": [0.0], "std": [1.0]},
+        "odd": {"head_type": "regression", "mean": [0.0], "std": [1.0]},
+        "idle": {"head_type": "regression", "mean": [0.0], "std": [1.0]},
+    }
+    model = tiny_model(heads).double()
+    model.track_metrics = True
+    inputs = tiny_inputs(7)
+
+    def feed(rows: range) -> None:
+        for row in rows:
+            # every row alone and without padding: 4 to 6 tokens
+            length = int(inputs["attention_mask"][row].sum())
+            labels = {
+                "tags": torch.arange(length).unsqueeze(0) * row % 2,
+                "score": torch.tensor([[row * 0.5]], dtype=torch.float64),
+                # on two processes only the second one has rows of this head
+                "odd": torch.tensor([[row * 2.0 if row % 2 else float("nan")]], dtype=torch.float64),
+                "idle": torch.tensor([[float("nan")]], dtype=torch.float64),
+            }
+            model(input_ids=inputs["input_ids"][row : row + 1, :length], labels=labels)
+
+    feed(range(rank, 7, processes))
+    reports = [model.get_metrics(), model.get_metrics(reset=True), model.get_metrics()]
+    if rank == processes - 1:
+        feed(range(5))
+    return [*reports, model.get_metrics()]
+
+
 def main() -> None:
-    """Train all runs, the processes' weights starting from different seeds."""
+    """Train all runs, the processes' weights starting from different seeds, and track metrics."""
     from accelerate import PartialState
 
     state = PartialState(cpu=True)
     for name in RUNS:
         train(name, Path(sys.argv[1]), seed=state.process_index)
         state.wait_for_everyone()
+    tracked = track(state.process_index, state.num_processes)
+    Path(sys.argv[1], f"tracked_{state.process_index}.json").write_text(json.dumps(tracked))
+    state.wait_for_everyone()
     state.destroy_process_group()
 
 
