@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from transformers import AutoModel, AutoTokenizer
 
 from mt_transformers import MultiTaskModel
@@ -52,6 +53,8 @@ def test_the_folder_has_what_it_needs_and_nothing_pickled(trained: tuple[Path, s
     folder, _ = trained
     names = {file.name for file in folder.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "all_results.json"} <= names
+    # wherever it was loaded from
+    assert ModelCard.load(folder / "README.md").data.base_model == "sentence-transformers/all-MiniLM-L6-v2"
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl")) or name.startswith(".")]
 
 

@@ -38,7 +38,7 @@ def write_model_card(
         library_name="transformers",
         tags=["multi-task", "mt_transformers"],
         # a folder of this machine says nothing to others
-        base_model=None if Path(recipe.backbone).exists() or Path(recipe.backbone).is_absolute() else recipe.backbone,
+        base_model=None if _is_local(recipe.base_model) else recipe.base_model,
         model_name=name,
         eval_results=[
             EvalResult(
@@ -54,6 +54,10 @@ def write_model_card(
         ],
     )
     ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_body(name, recipe, plan, trainer, prefix, scores)}").save(path)
+
+
+def _is_local(name: str) -> bool:
+    return Path(name).exists() or Path(name).is_absolute()
 
 
 def _scores(trainer: MultiTaskTrainer, prefix: str, results: Mapping[str, float]) -> list[tuple[str, str, str, float]]:
@@ -91,7 +95,7 @@ def _body(
         [
             f"# {name}",
             "",
-            f"One backbone (`{Path(recipe.backbone).name}`), {len(heads)} head(s), trained with "
+            f"One backbone (`{Path(recipe.base_model).name}`), {len(heads)} head(s), trained with "
             f"mt_transformers {__version__}.",
             "",
             "```python",

@@ -32,6 +32,7 @@ class Recipe:
         loss_weights (`dict[str, float]`): Weight of each head's loss, 1 where none is given.
         loss_reduction (`str`): `per_head` or `per_row`.
         initializer (`list`): Initial values of the heads' parameters, see [`initialize`].
+        base_model (`str`): The backbone as the recipe names it, wherever it is then loaded from; for the model card.
     """
 
     backbone: str
@@ -42,6 +43,7 @@ class Recipe:
     loss_weights: dict[str, float]
     loss_reduction: str
     initializer: list[Any]
+    base_model: str
 
 
 class _Loader(yaml.SafeLoader):
@@ -167,7 +169,7 @@ def parse_recipe(values: Mapping[str, Any], folder: Path) -> Recipe:
     Raises:
         InputError: If a key is unknown or missing, or a value has the wrong form.
     """
-    known = [each.name for each in fields(Recipe)]
+    known = [each.name for each in fields(Recipe) if each.name != "base_model"]
     check_known(values, known, "top level")
     for name in ("backbone", "heads", "tasks", "training"):
         if name not in values:
@@ -196,6 +198,7 @@ def parse_recipe(values: Mapping[str, Any], folder: Path) -> Recipe:
         loss_weights=dict(values.get("loss_weights") or {}),
         loss_reduction=values.get("loss_reduction", "per_head"),
         initializer=_parse_initializer(values.get("initializer") or []),
+        base_model=values["backbone"],
     )
 
 

@@ -43,7 +43,7 @@ def card_of(folder: Path, values: dict[str, Any], results: dict[str, float], bac
     found = loaded(folder, values)
     trainer, plan = build_trainer(found), plan_recipe(found)
     if backbone is not None:
-        found.recipe.backbone = backbone
+        found.recipe.base_model = backbone
     write_model_card(folder / "README.md", found.recipe, plan, trainer, results)
     return ModelCard.load(folder / "README.md")
 
