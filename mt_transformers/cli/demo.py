@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 __all__ = ["SENTENCES", "add_parser"]
@@ -13,6 +14,9 @@ SENTENCES = (
     "Book a table for four at an Italian restaurant in Boston",
     "My card has not arrived yet, can I track it?",
 )
+
+
+_SLOTS_WIDTH = 84
 
 
 def add_parser(commands: Any) -> None:
@@ -45,10 +49,14 @@ def _show_predictions(folder: str) -> None:
         [
             text,
             f"{answer['intent']['label']} {answer['intent']['score']:.2f}",
-            "; ".join(f"{span['label']}: {text[span['start'] : span['end']]}" for span in answer["slots"]) or "-",
+            shorten(_spans(text, answer["slots"]), _SLOTS_WIDTH, placeholder=" ..."),
             f"{answer['banking']['label']} {answer['banking']['score']:.2f}",
         ]
         for text, answer in zip(SENTENCES, predictor(list(SENTENCES)), strict=True)
     ]
     print("\nThree sentences, one pass each:\n")
     print(format_table(["text", "intent", "slots", "banking"], rows))
+
+
+def _spans(text: str, spans: list[dict[str, Any]]) -> str:
+    return "; ".join(f"{span['label']}: {text[span['start'] : span['end']]}" for span in spans) or "-"
