@@ -91,10 +91,6 @@ class ArgumentRouter:
             origin[target] = name
         return {target: available[name] for target, name in origin.items()}
 
-    def takes(self, component: str, name: str) -> bool:
-        """Whether an argument of the call, by its name there, would be passed to a component."""
-        return self._names.get(component, {}).get(name, name) in self._allowed[component]
-
 
 def _has_catch_all(module: nn.Module) -> bool:
     forward = module.model.forward if isinstance(module, Backbone) else module.forward

@@ -53,9 +53,9 @@ def test_a_component_gets_what_it_takes() -> None:
 def test_arguments_are_renamed() -> None:
     renaming = router(Scorer(), arg_name_mapping={"intent": {"factor": "scale"}})
     assert renaming.arguments("intent", {"factor": 3, "encoded": 1}) == {"scale": 3, "encoded": 1}
-    assert renaming.takes("intent", "factor")
-    assert renaming.takes("intent", "scale")
-    assert not renaming.takes("intent", "other")
+    assert renaming.arguments("intent", {"factor": 1})
+    assert renaming.arguments("intent", {"scale": 1})
+    assert not renaming.arguments("intent", {"other": 1})
 
 
 def test_a_renamed_argument_is_not_passed_under_its_old_name() -> None:
@@ -66,7 +66,7 @@ def test_a_renamed_argument_is_not_passed_under_its_old_name() -> None:
 def test_allowed_arguments_stand_in_for_the_signature() -> None:
     limited = router(Scorer(), allowed_arguments={"intent": ["encoded"]})
     assert limited.arguments("intent", {"encoded": 1, "scale": 2}) == {"encoded": 1}
-    assert not limited.takes("intent", "scale")
+    assert not limited.arguments("intent", {"scale": 1})
     extended = router(Open(), allowed_arguments={"intent": ["anything"]})
     assert extended.arguments("intent", {"anything": 1, "named": 2}) == {"anything": 1}
 
