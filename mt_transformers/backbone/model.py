@@ -1,0 +1,207 @@
+"""The backbone: any `AutoModel` behind one contract."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+
+from ..errors import InputError
+from ..heads import words_of_ids
+from ..heads.backbone_info import BackboneInfo
+from .audio import AudioReader
+from .encoder_decoder import EncoderDecoderReader
+from .image import ImageReader
+from .info import describe_backbone, find_vocab_size
+from .kind import Arguments, Kind, find_kind, find_model_class
+from .reader import Reader
+from .single_stream import SingleStreamReader
+from .text import TextReader
+from .two_tower import TwoTowerReader
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["Backbone"]
+
+_READERS: dict[Kind, type[Reader]] = {
+    "text": TextReader,
+    "encoder_decoder": EncoderDecoderReader,
+    "image": ImageReader,
+    "audio": AudioReader,
+    "two_tower": TwoTowerReader,
+    "single_stream": SingleStreamReader,
+}
+
+_UNUSED_LAYERS = {"add_pooling_layer": False}
+"""Layers that no head reads. They would get no gradient, which distributed training has to be told of."""
+
+
+class Backbone(nn.Module):
+    """
+    Any `AutoModel` behind one contract: an input `text` comes back as `encoded_text` with `encoded_text_mask`.
+
+    The contract is AllenNLP's (`allennlp/modules/backbones/backbone.py`): every output is called `encoded_<input>`
+    and has a mask `encoded_<input>_mask`. Inputs are `text`, `image` and `audio`.
+
+    Args:
+        model (`PreTrainedModel`): The model that encodes.
+
+    Raises:
+        InputError: If the model reads neither text nor images nor audio, or its config has no size.
+
+    Example:
+        >>> import torch
+        >>> from transformers import BertConfig
+        >>> sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 9}
+        >>> outputs = Backbone.from_config(BertConfig(**sizes))(input_ids=torch.tensor([[1, 2, 3]]))
+        >>> outputs["encoded_text"].shape, outputs["encoded_text_mask"].tolist()
+        (torch.Size([1, 3, 8]), [[True, True, True]])
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+        self._info = describe_backbone(model.config, type(model))
+        self._reader = _READERS[find_kind(model.config, type(model))](model, self._info)
+
+    @property
+    def info(self) -> BackboneInfo:
+        """What heads may know of the backbone. Its vocabulary may have been resized since it was built."""
+        if self._info.vocab_size is None:
+            return self._info
+        return replace(self._info, vocab_size=find_vocab_size(self.model.config))
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs that have positions, the main one first."""
+        return self._info.output_names
+
+    @property
+    def hidden_size(self) -> int:
+        """Size of the main output."""
+        return self._info.hidden_sizes[self.output_names[0]]
+
+    @property
+    def all_tied_weights_keys(self) -> dict[str, str]:
+        """
+        Which parameters are one and the same, as the `PreTrainedModel` around the backbone collects it from its parts;
+        without it the weights that an encoder shares with its decoder would count as missing when they are loaded.
+        """
+        tied = getattr(self.model, "all_tied_weights_keys", None) or {}
+        return {f"model.{target}": f"model.{source}" for target, source in tied.items()}
+
+    @classmethod
+    def from_config(cls, config: PreTrainedConfig) -> Backbone:
+        """Build a backbone with random weights."""
+        return cls(AutoModel.from_config(config, **_unused_layers(config, find_model_class(config))))
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str, **kwargs: Any) -> Backbone:
+        """
+        Load a backbone with its weights.
+
+        Args:
+            pretrained_model_name_or_path (`str`): Name on the hub, or a folder.
+            kwargs (`Any`): For `AutoModel.from_pretrained`.
+
+        Raises:
+            InputError: If there is no such model.
+        """
+        try:
+            model = AutoModel.from_pretrained(pretrained_model_name_or_path, **kwargs)
+        except (OSError, ValueError) as error:
+            raise InputError(f"backbone {pretrained_model_name_or_path!r} cannot be loaded: {error}") from error
+        if _unused_layers(model.config, type(model)):
+            model.pooler = None
+        return cls(model)
+
+    def forward(
+        self, *, layers: bool = False, outputs: Collection[str] | None = None, **inputs: Any
+    ) -> dict[str, Any]:
+        """
+        Encode a batch.
+
+        Args:
+            layers (`bool`, *optional*, defaults to `False`): Whether all hidden states are asked for, too.
+            outputs (`Collection[str]`, *optional*):
+                Names of the outputs that somebody reads; by default all but `encoded_text_decoder`, which is only
+                computed where it is named.
+            inputs (`Any`): Inputs of the model, such as `input_ids` of shape `(batch_size, sequence_length)`.
+
+        Returns:
+            `dict[str, Any]`: For each of `text`, `image` and `audio` that is among the inputs
+
+            - `encoded_<input>` of shape `(batch_size, positions, hidden_size)`,
+            - `encoded_<input>_mask` of shape `(batch_size, positions)`, False for padding,
+            - `encoded_<input>_pooled` of shape `(batch_size, pooled_size)`, where the backbone has such,
+            - `<input>_layers`, a tuple of as many tensors of the output's shape as `info.num_layers` says, where they
+              were asked for and can be read;
+
+            and, where the input was ids, `token_ids` as they were given, for [`make_output_human_readable`].
+
+        Raises:
+            InputError: If an input is missing, or the model answers with other sizes than its config says.
+        """
+        read = self._reader.read(self.model, inputs, layers, outputs)
+        for name, size in self._info.hidden_sizes.items():
+            if name in read and read[name].shape[-1] != size:
+                raise InputError(
+                    f"backbone {self._info.model_type!r}: its config says that {name} has size {size}, "
+                    f"found {read[name].shape[-1]}."
+                )
+        return read
+
+    def freeze_unread(self, read: Collection[str]) -> None:
+        """
+        Freeze the parameters that no output in `read` depends on, so that every other one gets a gradient.
+
+        Args:
+            read (`Collection[str]`):
+                Names of the outputs that heads read, such as `encoded_text` or `encoded_image_pooled`; names of
+                outputs that the backbone lacks do not matter. Without any name nothing is frozen, since nothing is
+                known of the heads to come.
+        """
+        known = {name for name in read if name in self._info.hidden_sizes}
+        for parameter in self._reader.unread(self.model, known) if known else ():
+            parameter.requires_grad_(False)
+
+    def make_output_human_readable(
+        self, output_dict: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase | None
+    ) -> dict[str, Any]:
+        """
+        Turn the ids that were kept into tokens and text.
+
+        Args:
+            output_dict (`Mapping[str, Any]`): What the model answered; it is not changed.
+            tokenizer (`PreTrainedTokenizerBase`, *optional*): The tokenizer, or a processor that has one.
+
+        Returns:
+            `dict[str, Any]`: For each row `tokens`, `text` and `words`; nothing without ids or without a tokenizer.
+        """
+        if tokenizer is None or "token_ids" not in output_dict:
+            return {}
+        tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+        tokens, texts, words = [], [], []
+        for ids, mask in zip(
+            output_dict["token_ids"].tolist(), output_dict["encoded_text_mask"].tolist(), strict=True
+        ):
+            kept = [index for index, is_token in zip(ids, mask, strict=True) if is_token]
+            text, found = words_of_ids(kept, tokenizer)
+            first = mask.index(True) if kept else 0
+            tokens.append(tokenizer.convert_ids_to_tokens(kept))
+            texts.append(text)
+            words.append([word._replace(position=word.position + first) for word in found])
+        return {"tokens": tokens, "text": texts, "words": words}
+
+
+def _unused_layers(config: PreTrainedConfig, model_class: Any) -> dict[str, bool]:
+    """Arguments that leave out of a model of this class what no head reads."""
+    # BEiT with this setting was trained through its pooler, which averages and has no dense layer
+    if not isinstance(model_class, type) or getattr(config, "use_mean_pooling", False):
+        return {}
+    taken = Arguments.of(model_class).names
+    return {name: value for name, value in _UNUSED_LAYERS.items() if name in taken}
