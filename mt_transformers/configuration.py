@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Literal, get_args
 from torch import nn
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
-from .backbone import default_pooling
+from .backbone import describe_backbone
 from .errors import InputError, check_known
-from .heads import HeadConfig, get_head_class, get_head_config
+from .heads import BackboneInfo, HeadConfig, get_head_class, get_head_config
 
 __all__ = ["LossReduction", "MultiTaskConfig", "check_loss_settings", "check_name"]
 
@@ -127,24 +127,14 @@ class MultiTaskConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         if self.backbone_config is not None and kwargs.get("attn_implementation") is None:
             self.backbone_config._attn_implementation = chosen
-        self.heads = {name: self._head_fields(name, values) for name, values in (self.heads or {}).items()}
+        backbone = None if self.backbone_config is None else describe_backbone(self.backbone_config)
+        self.heads = {name: _head_fields(name, values, backbone) for name, values in (self.heads or {}).items()}
         self.loss_weights = dict(self.loss_weights or {})
         self.tasks = {name: list(heads) for name, heads in (self.tasks or {}).items()}
         self.arg_name_mapping = {name: dict(mapping) for name, mapping in (self.arg_name_mapping or {}).items()}
         self.allowed_arguments = {name: sorted(allowed) for name, allowed in (self.allowed_arguments or {}).items()}
         self._check_outputs()
         self._check_references()
-
-    def _head_fields(self, name: str, values: HeadConfig | dict[str, Any]) -> dict[str, Any]:
-        check_name(name, "head")
-        if name == "backbone" or name == "encoded" or name.startswith("encoded_"):
-            raise InputError(f"head {name!r}: the name is taken by the backbone.")
-        if hasattr(nn.ModuleDict, name):
-            raise InputError(f"head {name!r}: the name collides with an attribute of torch modules, choose another.")
-        head_config = get_head_config(name, values)
-        if self.backbone_config is not None:
-            head_config.resolve(default_pooling(self.backbone_config))
-        return head_config.to_dict()
 
     def _check_outputs(self) -> None:
         owners: dict[str, str] = {}
@@ -172,8 +162,10 @@ class MultiTaskConfig(PreTrainedConfig):
     @property
     def keys_to_ignore_at_inference(self) -> list[str]:
         """Outputs that are no predictions, for `transformers.Trainer`."""
-        ignored = ["encoded_text", "encoded_text_mask", "token_ids"]
-        return ignored + [f"{name}_{key}" for name in self.heads for key in ("loss", "row_losses", "rows")]
+        outputs = describe_backbone(self.backbone_config).hidden_sizes if self.backbone_config is not None else {}
+        ignored = [name for output in outputs for name in (output, f"{output}_mask")]
+        of_heads = [f"{name}_{key}" for name in self.heads for key in ("loss", "row_losses", "rows")]
+        return [*ignored, "token_ids", *of_heads]
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
         """The text config of the backbone, which has the vocabulary's size."""
@@ -221,6 +213,22 @@ class MultiTaskConfig(PreTrainedConfig):
                 stacklevel=2,
             )
         return super().from_dict(kept, **kwargs)
+
+
+def _head_fields(name: str, values: HeadConfig | dict[str, Any], backbone: BackboneInfo | None) -> dict[str, Any]:
+    """The fields of a head, with all that follows from the backbone."""
+    check_name(name, "head")
+    if name == "backbone" or name == "encoded" or name.startswith("encoded_"):
+        raise InputError(f"head {name!r}: the name is taken by the backbone.")
+    if hasattr(nn.ModuleDict, name):
+        raise InputError(f"head {name!r}: the name collides with an attribute of torch modules, choose another.")
+    head_config = get_head_config(name, values)
+    if backbone is not None:
+        try:
+            head_config.resolve(backbone)
+        except InputError as error:
+            raise InputError(f"head {name!r}: {error}") from error
+    return head_config.to_dict()
 
 
 def _backbone_config(values: dict[str, Any]) -> PreTrainedConfig:

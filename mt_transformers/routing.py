@@ -64,6 +64,10 @@ class ArgumentRouter:
             check_known(targets, taken | set(given or ()), f"arg_name_mapping of {component!r}", "parameter")
             self._allowed[component] = taken if given is None else set(given)
 
+    def takes(self, component: str, argument: str) -> bool:
+        """Whether a component's `forward` gets what has that name in the call."""
+        return self._names.get(component, {}).get(argument, argument) in self._allowed[component]
+
     def arguments(self, component: str, available: Mapping[str, Any]) -> dict[str, Any]:
         """
         Choose and rename what a component takes.

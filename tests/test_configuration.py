@@ -32,6 +32,8 @@ ALL_SET: dict[str, Any] = {
             "head_type": "sequence_classification",
             "id2label": {0: "no", 1: "yes"},
             "problem_type": "multi_label_classification",
+            "fusion": "sum",
+            "layer": "scalar_mix",
             "pooling": "max",
             "classifier_dropout": 0.25,
             "hidden_sizes": [8, 4],
@@ -110,6 +112,8 @@ def test_round_trip_of_every_option(tmp_path: Path, loader: Any) -> None:
         "input": "encoded_text",
         "label2id": {"no": 0, "yes": 1},
         "num_labels": 2,
+        # the embeddings' output, and that of each of two layers
+        "num_layers": 3,
     }
     for name in ("loss_weights", "loss_reduction", "tasks", "arg_name_mapping"):
         assert getattr(loaded, name) == ALL_SET[name]

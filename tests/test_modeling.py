@@ -385,7 +385,7 @@ def test_a_model_needs_a_backbone_and_complete_heads() -> None:
         MultiTaskModel(MultiTaskConfig())
     with pytest.raises(InputError, match=r"^head 'intent': neither id2label nor num_labels is given"):
         tiny_model({"intent": {"head_type": "sequence_classification"}})
-    with pytest.raises(InputError, match=r"^head 'intent': the backbone has no output 'encoded_image'"):
+    with pytest.raises(InputError, match=r"^head 'intent': input: a 'bert' backbone .* found 'encoded_image'"):
         tiny_model({"intent": {**HEADS["intent"], "input": "encoded_image"}})
 
 

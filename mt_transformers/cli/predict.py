@@ -26,8 +26,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--input",
         required=True,
-        help='JSON lines: a text, {"text": ...}, {"text": ..., "text_pair": ...} or {"tokens": [...]}, with an '
-        'optional "task"',
+        help='JSON lines: a text, {"text": ...}, {"text": ..., "text_pair": ...}, {"tokens": [...]} or {"images": '
+        'NAME_OF_FILE}, with an optional "task"',
     )
     parser.add_argument("--output", required=True, help="JSON lines: line number and outputs of the heads")
     parser.add_argument("--heads", help="names of the heads that answer, with commas; default: all")
@@ -51,7 +51,7 @@ def _run(arguments: argparse.Namespace, _: list[str]) -> None:
     heads = None if arguments.heads is None else arguments.heads.split(",")
     check_known(heads or [], predictor.model.named_heads, "heads", "head")
     tasks = predictor.tasks
-    bad = _bad_lines(path, tasks)
+    bad = _bad_lines(path, predictor)
     for number, fault in bad.items():
         print(f"{path}, line {number}: {fault}", file=sys.stderr)
     if bad and arguments.on_error == "fail":
@@ -94,15 +94,15 @@ def _parse(line: bytes, tasks: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     return check_row(value, tasks)
 
 
-def _bad_lines(path: Path, tasks: Mapping[str, Sequence[str]]) -> dict[int, str]:
+def _bad_lines(path: Path, predictor: MultiTaskPredictor) -> dict[int, str]:
     """The lines that cannot be used, found before any of them is predicted."""
-    faults = ((number, _fault(line, tasks)) for number, line in _lines(path))
+    faults = ((number, _fault(line, predictor)) for number, line in _lines(path))
     return {number: fault for number, fault in faults if fault is not None}
 
 
-def _fault(line: bytes, tasks: Mapping[str, Sequence[str]]) -> str | None:
+def _fault(line: bytes, predictor: MultiTaskPredictor) -> str | None:
     try:
-        _parse(line, tasks)
+        predictor.check(_parse(line, predictor.tasks))
     except InputError as error:
         return str(error)
     return None

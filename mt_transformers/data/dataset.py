@@ -9,10 +9,16 @@ import datasets
 import numpy as np
 import torch
 
-__all__ = ["LABEL_PREFIX", "TASK_INDEX", "MultiTaskDataset"]
+__all__ = ["GOLD_PREFIX", "LABEL_PREFIX", "MORE_PREFIX", "TASK_INDEX", "MultiTaskDataset"]
 
 LABEL_PREFIX = "labels_"
 """What stands before a head's name in the column that holds its encoded labels."""
+
+GOLD_PREFIX = "gold_"
+"""What stands before a head's name in the column that holds what its metrics need beside labels."""
+
+MORE_PREFIX = "more_"
+"""What stands before the name of a model input in the column that holds it for all sequences of the row."""
 
 TASK_INDEX = "task_index"
 """The reserved key under which a row, and a batch, says which task each row is from."""

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import datasets
 
 from ..errors import InputError, check_known
 from ..heads import HeadConfig
-from .dataset import MultiTaskDataset
+from .dataset import GOLD_PREFIX, MultiTaskDataset
 from .mixture import Mixture
 from .preprocessing import complete_heads, prepare_split
+from .processing import Processing
 from .streaming import MultiTaskStream, prepare_stream
 from .task import Task, label_sources, load_splits
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["PreparedTasks"]
 
@@ -30,7 +28,7 @@ class PreparedTasks:
     Args:
         tasks (`Mapping[str, Task]`): The tasks.
         heads (`Mapping[str, HeadConfig]`): The heads; what their configs leave open is filled.
-        tokenizer (`PreTrainedTokenizerBase`): A fast tokenizer.
+        processing_class (`Any`): A fast tokenizer, or what else the inputs need, see [`Processing`].
         max_length (`int`, *optional*): Length to which rows are cut (tokens).
         num_proc (`int`, *optional*): Processes to work with.
 
@@ -40,17 +38,28 @@ class PreparedTasks:
 
     tasks: Mapping[str, Task]
     heads: Mapping[str, HeadConfig]
-    tokenizer: PreTrainedTokenizerBase
+    processing_class: Any
     max_length: int | None = None
     num_proc: int | None = None
 
     def __post_init__(self) -> None:
         self._raw = {name: load_splits(name, task) for name, task in self.tasks.items()}
         complete_heads(self.heads, label_sources(self.tasks, self._raw), all_fed=False)
+        self._complete_from_tokenizer()
         self.splits: dict[str, dict[str, datasets.Dataset]] = {}
         """Prepared splits of each task, once [`prepare`] was called; streams are not among them."""
         self.streams: dict[str, datasets.IterableDataset] = {}
         """Prepared training splits that are streams."""
+
+    def _complete_from_tokenizer(self) -> None:
+        tokenizer = Processing.of(self.processing_class).tokenizer
+        for name in dict.fromkeys(head for task in self.tasks.values() for head in task.labels):
+            if tokenizer is None:
+                continue
+            try:
+                self.heads[name].complete_from_tokenizer(tokenizer)
+            except InputError as error:
+                raise InputError(f"head {name!r}: {error}") from error
 
     def prepare(self) -> None:
         """
@@ -64,7 +73,7 @@ class PreparedTasks:
             for split_name, split in splits.items():
                 if isinstance(split, datasets.IterableDataset):
                     self.streams[name] = prepare_stream(
-                        name, self.tasks[name], split, self.heads, self.tokenizer, self.max_length
+                        name, self.tasks[name], split, self.heads, self.processing_class, self.max_length
                     )
                 else:
                     self.splits[name][split_name] = self._prepare_split(name, split_name, split)
@@ -76,7 +85,7 @@ class PreparedTasks:
             split_name,
             split,
             self.heads,
-            self.tokenizer,
+            self.processing_class,
             self.max_length,
             self.num_proc,
         )
@@ -98,7 +107,7 @@ class PreparedTasks:
         Raises:
             InputError: If some tasks are streamed and others are not, or the mixture cannot be kept with streams.
         """
-        splits = {name: splits["train"] for name, splits in self.splits.items() if "train" in splits}
+        splits = {name: _without_gold(splits["train"]) for name, splits in self.splits.items() if "train" in splits}
         if self.streams and splits:
             raise InputError(
                 f"the train splits of {', '.join(self.streams)} are streams, those of {', '.join(splits)} are not: "
@@ -141,3 +150,8 @@ class PreparedTasks:
         task = self.tasks[task_name]
         given = Task(dataset={"test": rows}, inputs=task.inputs, labels=task.labels)
         return self._prepare_split(task_name, "test", load_splits(task_name, given)["test"])
+
+
+def _without_gold(split: datasets.Dataset) -> datasets.Dataset:
+    """A split without what only metrics need, which training would read with every row."""
+    return split.remove_columns([name for name in split.column_names if name.startswith(GOLD_PREFIX)])

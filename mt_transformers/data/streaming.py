@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import datasets
 import numpy as np
@@ -11,13 +11,11 @@ import torch
 
 from ..errors import InputError
 from ..heads import HeadConfig
-from .dataset import TASK_INDEX
+from .dataset import GOLD_PREFIX, TASK_INDEX
+from .media_columns import MEDIA_BATCH_SIZE, keep_files
 from .mixture import Mixture
-from .preprocessing import make_encoder
+from .preprocessing import make_encoder, name_media
 from .task import Task
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["SHUFFLE_BUFFER", "MultiTaskStream", "prepare_stream"]
 
@@ -32,7 +30,7 @@ def prepare_stream(
     task: Task,
     split: datasets.IterableDataset,
     heads: Mapping[str, HeadConfig],
-    tokenizer: PreTrainedTokenizerBase,
+    processing_class: Any,
     max_length: int | None = None,
 ) -> datasets.IterableDataset:
     """
@@ -43,18 +41,25 @@ def prepare_stream(
         task ([`Task`]): Its columns.
         split (`datasets.IterableDataset`): Its training rows.
         heads (`Mapping[str, HeadConfig]`): The heads, complete.
-        tokenizer (`PreTrainedTokenizerBase`): A fast tokenizer.
+        processing_class (`Any`): A fast tokenizer, or what else the inputs need, see [`Processing`].
         max_length (`int`, *optional*): Length to which rows are cut (tokens).
 
     Returns:
-        `datasets.IterableDataset`: With the columns of [`prepare_split`].
+        `datasets.IterableDataset`: With the columns of [`prepare_split`], but for gold ones.
 
     Raises:
         InputError: If heads and tokenizer do not fit; while it is read, if a value is missing or wrong.
     """
-    encoder = make_encoder(task_name, task, "train", split.features, heads, tokenizer, max_length)
-    prepared = split.map(encoder, batched=True, with_indices=True, remove_columns=split.column_names)
-    return prepared.remove_columns(["cut_words", "unseen_words"])
+    encoder = make_encoder(task_name, task, "train", split.features, heads, processing_class, max_length)
+    checker = encoder.media_checker
+    # a stream that has a column renamed decodes it
+    split = name_media(keep_files(split, checker.columns.values()), task, encoder.processing)
+    removed = [name for name in split.column_names if name not in checker.columns]
+    if checker.columns:
+        split = split.map(checker, batched=True, batch_size=MEDIA_BATCH_SIZE, with_indices=True)
+    prepared = split.map(encoder, batched=True, with_indices=True, remove_columns=removed)
+    gold = [GOLD_PREFIX + head for head in task.labels if heads[head].needs_gold]
+    return prepared.remove_columns(["cut_words", "unseen_words", *gold])
 
 
 class MultiTaskStream(torch.utils.data.IterableDataset[dict[str, Any]]):

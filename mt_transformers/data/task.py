@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,23 @@ import datasets
 from ..configuration import check_name
 from ..errors import InputError, check_known
 from ..heads import LabelSource
+from .inputs import LISTS, MEDIA, check_inputs
+from .media_columns import check_media_feature
 
-__all__ = ["SPLITS", "Task", "label_sources", "load_splits"]
+__all__ = [
+    "SPLITS",
+    "Task",
+    "label_sources",
+    "load_splits",
+    "make_source",
+    "read_input",
+    "read_labels",
+]
 
 SPLITS = ("train", "validation", "test")
 
 _PACKAGED = ("arrow", "csv", "json", "parquet", "text")
 """Builders of `datasets` that read files of this machine."""
-
-_INPUTS = ({"text"}, {"text", "text_pair"}, {"tokens"})
 
 
 @dataclass(kw_only=True)
@@ -34,12 +42,18 @@ class Task:
             Splits by name (`train`, `validation`, `test`; others are left alone), or the arguments of
             `datasets.load_dataset`, `path` among them. A train split may be a `datasets.IterableDataset`.
         inputs (`dict[str, str]`):
-            For each input its column: `{"text": ...}`, `{"text": ..., "text_pair": ...}`, or `{"tokens": ...}` for
-            texts that are split into words, which heads that label words need.
-        labels (`dict[str, str]`): For each head the column with its labels.
+            For each input its column. Text is one of `{"text": ...}`, `{"text": ..., "text_pair": ...}`,
+            `{"tokens": ...}` for texts that are split into words, which heads that label words need,
+            `{"question": ..., "context": ...}`, `{"choices": ...}` with or without a `text`, `{"sentences": ...}`,
+            which are encoded apart, and `{"chosen": ..., "rejected": ...}` with or without a `text`; `choices` and
+            `sentences` name a column with lists, or a list of columns. `{"images": ...}` stands alone or beside text,
+            `{"audio": ...}` alone.
+        labels (`dict[str, str]`):
+            For each head the column with its labels; for heads whose labels have several parts a dict part -> column;
+            None for heads that make their labels from the input.
 
     Raises:
-        InputError: If the inputs are none of these.
+        InputError: If the inputs, or the labels, are none of these.
 
     Example:
         >>> from datasets import Dataset
@@ -49,13 +63,43 @@ class Task:
     """
 
     dataset: Any
-    inputs: dict[str, str]
-    labels: dict[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str | list[str]]
+    labels: Mapping[str, str | Mapping[str, str] | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if set(self.inputs) not in _INPUTS:
-            expected = "; ".join(", ".join(sorted(names)) for names in _INPUTS)
-            raise InputError(f"inputs: expected one of [{expected}], found {sorted(self.inputs)}.")
+        check_inputs(self.inputs)
+        for name, column in self.inputs.items():
+            several = name in ("choices", "sentences")
+            if not isinstance(column, str) and not (several and isinstance(column, list) and column):
+                expected = "a column, or a list of columns" if several else "a column"
+                raise InputError(f"inputs, {name!r}: expected {expected}, found {column!r}.")
+        for head, label in self.labels.items():
+            parts = list(label.values()) if isinstance(label, Mapping) else [label]
+            if label is not None and not all(isinstance(part, str) for part in parts):
+                raise InputError(
+                    f"labels, {head!r}: expected a column, a column for each part, or none, found {label!r}."
+                )
+
+    @property
+    def input_columns(self) -> list[str]:
+        """All columns that the backbone reads."""
+        return list(_flat(self.inputs.values()))
+
+    @property
+    def reads_several(self) -> bool:
+        """Whether a row may be several sequences."""
+        return any(name in self.inputs for name in ("context", "choices", "sentences", "chosen"))
+
+    @property
+    def label_columns(self) -> list[str]:
+        """All columns with labels."""
+        parts = [list(each.values()) if isinstance(each, Mapping) else each for each in self.labels.values()]
+        return list(_flat(part for part in parts if part is not None))
+
+
+def _flat(columns: Iterable[str | list[str]]) -> Iterable[str]:
+    for column in columns:
+        yield from [column] if isinstance(column, str) else column
 
 
 def load_splits(task_name: str, task: Task) -> dict[str, datasets.Dataset]:
@@ -118,19 +162,104 @@ def _check_split(task_name: str, task: Task, name: str, split: Any) -> None:
         raise InputError(f"{where}: expected a datasets.Dataset, found {type(split).__name__}.")
     if not streamed and len(split) == 0:
         raise InputError(f"{where}: the split is empty.")
-    check_known(list(task.inputs.values()), split.column_names, f"{where}, inputs", "column")
-    check_known(list(task.labels.values()), split.column_names, f"{where}, labels", "column")
-    for part, column in task.inputs.items():
-        _check_input(f"{where}, column {column!r}", part, split.features[column])
+    check_known(task.input_columns, split.column_names, f"{where}, inputs", "column")
+    check_known(task.label_columns, split.column_names, f"{where}, labels", "column")
+    for part, columns in task.inputs.items():
+        for column in _flat([columns]):
+            alone = part not in LISTS or isinstance(columns, list)
+            _check_input(f"{where}, column {column!r}", part, split.features[column], alone)
 
 
-def _check_input(where: str, part: str, feature: Any) -> None:
-    """Refuse an input column that holds something else than texts, or lists of words."""
-    element = feature.feature if isinstance(feature, datasets.List | datasets.LargeList) else None
-    value = element if part == "tokens" else feature
+def _check_input(where: str, part: str, feature: Any, alone: bool) -> None:
+    """Refuse an input column that holds something else than its input is read from."""
+    lists = (datasets.List, datasets.LargeList)
+    if part in MEDIA:
+        check_media_feature(where, part, feature)
+        return
+    value = feature if alone else feature.feature if isinstance(feature, lists) else None
     if not isinstance(value, datasets.Value) or value.dtype not in ("string", "large_string"):
-        expected = "lists of words" if part == "tokens" else "texts"
+        expected = "texts" if alone else LISTS[part]
         raise InputError(f"{where}: expected {expected} for the input {part!r}, found {feature}.")
+
+
+def read_input(task: Task, name: str, batch: Mapping[str, list[Any]]) -> list[Any]:
+    """
+    Values of an input: those of its column, or lists with the values of its columns.
+
+    Args:
+        task ([`Task`]): The task.
+        name (`str`): The input.
+        batch (`Mapping[str, list]`): Columns with their values.
+
+    Returns:
+        `list[Any]`: One value a row.
+    """
+    column = task.inputs[name]
+    if isinstance(column, str):
+        return batch[column]
+    return [list(values) for values in zip(*(batch[each] for each in column), strict=True)]
+
+
+def read_labels(task: Task, head: str, batch: Mapping[str, list[Any]], rows: int) -> list[Any]:
+    """
+    Values of a label, as [`HeadConfig.encode_labels`] takes them.
+
+    Args:
+        task ([`Task`]): The task.
+        head (`str`): The head that the label trains.
+        batch (`Mapping[str, list]`): Columns with their values.
+        rows (`int`): Rows of the batch.
+
+    Returns:
+        `list[Any]`: One value a row; a dict where the label has several parts, True where no column is named.
+    """
+    column = task.labels[head]
+    if isinstance(column, str):
+        return batch[column]
+    if column is None:
+        return [True] * rows
+    parts = zip(*(batch[each] for each in column.values()), strict=True)
+    return [dict(zip(column, values, strict=True)) for values in parts]
+
+
+def make_source(
+    task_name: str,
+    task: Task,
+    head: str,
+    features: Mapping[str, Any],
+    read_columns: Callable[[list[str]], Mapping[str, list[Any]]],
+) -> LabelSource:
+    """
+    Describe the label column, or columns, that a task has for a head.
+
+    Args:
+        task_name (`str`): The task.
+        task ([`Task`]): Its columns.
+        head (`str`): The head.
+        features (`Mapping[str, Any]`): `datasets` features of the columns.
+        read_columns (`Callable[[list[str]], Mapping[str, list]]`): Reads columns of the training split.
+
+    Returns:
+        [`LabelSource`].
+    """
+    column = task.labels[head]
+    names: list[str] = task.input_columns[:1]
+    feature: Any = None
+    if isinstance(column, Mapping):
+        names, feature = list(column.values()), {part: features[each] for part, each in column.items()}
+    elif column is not None:
+        names, feature = [column], features[column]
+
+    def read() -> list[Any]:
+        columns = read_columns(names)
+        return read_labels(task, head, columns, len(columns[names[0]]))
+
+    def read_other(name: str) -> list[Any]:
+        if name not in task.inputs:
+            raise InputError(f"task {task_name!r}: expected the input {name!r}, found {', '.join(task.inputs)}.")
+        return read_input(task, name, read_columns(list(_flat([task.inputs[name]]))))
+
+    return LabelSource(task_name, ", ".join(names), feature, read, read_other)
 
 
 def label_sources(
@@ -149,20 +278,20 @@ def label_sources(
     sources: dict[str, list[LabelSource]] = {}
     for task_name, task in tasks.items():
         split = next(iter(splits[task_name].values()))
-        for head, column in task.labels.items():
-            feature = split.features[column]
-            read = _column_reader(split, column)
-            sources.setdefault(head, []).append(LabelSource(task_name, column, feature, read))
+        for head in task.labels:
+            source = make_source(task_name, task, head, split.features, _column_reader(split))
+            sources.setdefault(head, []).append(source)
     return sources
 
 
-def _column_reader(split: Any, column: str) -> Any:
-    def read() -> list[Any]:
+def _column_reader(split: Any) -> Callable[[list[str]], Mapping[str, list[Any]]]:
+    def read(columns: list[str]) -> Mapping[str, list[Any]]:
         if isinstance(split, datasets.IterableDataset):
             raise InputError(
-                f"column {column!r} is streamed and cannot be read beforehand: give the head its label names, class "
-                "weights, mean and std."
+                f"column {', '.join(columns)!r} is streamed and cannot be read beforehand: give the head its label "
+                "names, class weights, mean and std."
             )
-        return list(split.select_columns(column)[:][column])
+        values: Mapping[str, list[Any]] = split.select_columns(columns)[:]
+        return values
 
     return read

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .base import IGNORED, HeadConfig, LabelSource
+from .config import IGNORED, HeadConfig
+from .rows import LabelSource
 
 __all__ = ["ClassHeadConfig", "balanced_weights", "element_feature", "label_ids"]
 

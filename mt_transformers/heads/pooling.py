@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import nn
 
 from ..errors import InputError
+from .backbone_info import BackboneInfo
+from .config import HeadConfig
+from .masked_mean import masked_mean
 
-__all__ = ["Pooling", "PoolingMode", "check_pooling", "masked_mean"]
+__all__ = ["PooledHeadConfig", "Pooling", "PoolingMode", "check_pooling"]
 
-PoolingMode = Literal["auto", "cls", "mean", "max", "last", "attention"]
+PoolingMode = Literal["auto", "cls", "mean", "max", "last", "attention", "pooled"]
 
 
 def check_pooling(pooling: str) -> None:
@@ -20,28 +24,39 @@ def check_pooling(pooling: str) -> None:
         raise InputError(f"pooling: expected one of {', '.join(get_args(PoolingMode))}, found {pooling!r}.")
 
 
-def masked_mean(encoded: torch.Tensor, encoded_mask: torch.Tensor) -> torch.Tensor:
+@dataclass(kw_only=True)
+class PooledHeadConfig(HeadConfig):
     """
-    Average the encoded tokens of each row, padding left out.
-
-    Source: Reimers and Gurevych (2019), https://huggingface.co/papers/1908.10084, section 3. A row without any token
-    gives zeros.
+    Config of a head that makes one vector of a row, or of each of its sequences.
 
     Args:
-        encoded (`torch.Tensor` of shape `(rows, sequence_length, hidden_size)`): Output of the backbone.
-        encoded_mask (`torch.Tensor` of shape `(rows, sequence_length)`): True for tokens, False for padding.
-
-    Returns:
-        `torch.Tensor` of shape `(rows, hidden_size)`.
-
-    Example:
-        >>> masked_mean(torch.tensor([[[1.0], [9.0]]]), torch.tensor([[True, False]]))
-        tensor([[1.]])
+        pooling (`str`, *optional*, defaults to `"auto"`):
+            How, see [`Pooling`]. `auto` is `last` on models that only look back, `mean` on other models of text or
+            audio, and `pooled`, the backbone's own pooled features, for images.
     """
-    # (rows, sequence_length, 1)
-    weights = encoded_mask.unsqueeze(-1).to(encoded.dtype)
-    # (rows, hidden_size)
-    return (encoded * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+    pools: ClassVar[bool] = True
+
+    pooling: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_pooling(self.pooling)
+        if isinstance(self.input, list) and self.pooling not in ("auto", "pooled"):
+            raise InputError(
+                f"pooling: several inputs are fused once pooled, expected 'pooled', found {self.pooling!r}."
+            )
+        super().__post_init__()
+
+    @property
+    def reads_pooled(self) -> bool:
+        return isinstance(self.input, list) or self.pooling == "pooled"
+
+    def resolve(self, backbone: BackboneInfo) -> None:
+        super().resolve(backbone)
+        if self.pooling == "auto":
+            default = "pooled" if isinstance(self.input, list) else backbone.default_pooling[self.input]
+            # another layer than the last has no pooled features
+            self.pooling = "mean" if default == "pooled" and self.layer != -1 else default
 
 
 class Pooling(nn.Module):
@@ -52,7 +67,8 @@ class Pooling(nn.Module):
         pooling (`str`):
             `cls` takes the first token that is not padding, `last` the last one, `mean` and `max` go over all tokens,
             `attention` weighs the tokens by a learned score (Yang et al. 2016, https://aclanthology.org/N16-1174,
-            equations 5 to 7, with a linear score).
+            equations 5 to 7, with a linear score), `pooled` is for features that the backbone has pooled: they have
+            one position.
         hidden_size (`int`): Size of the encoded features.
 
     Example:
@@ -92,6 +108,8 @@ class Pooling(nn.Module):
             weights = self.score(encoded).masked_fill(~mask.unsqueeze(-1), lowest).softmax(dim=1)
             pooled: torch.Tensor = (encoded * weights).sum(dim=1)
             return pooled
+        if self.pooling == "pooled":
+            return encoded.squeeze(1)
         # (rows,)
         position = mask.int().argmax(dim=1)
         if self.pooling == "last":

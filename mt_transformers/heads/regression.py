@@ -13,9 +13,9 @@ from torch.nn import functional
 from transformers.activations import ACT2FN
 
 from ..errors import InputError
-from .base import Head, HeadConfig, LabelSource, Word, full_precision, item_mask
+from .base import EncodedRows, Head, LabelSource, SourceRow, full_precision, item_mask
 from .labels import element_feature
-from .pooling import Pooling, check_pooling
+from .pooling import PooledHeadConfig, Pooling
 from .registry import register_head
 from .sequence_classification import feed_forward
 
@@ -31,7 +31,7 @@ _LOSSES: dict[str, Callable[..., torch.Tensor]] = {
 
 
 @dataclass(kw_only=True)
-class RegressionHeadConfig(HeadConfig):
+class RegressionHeadConfig(PooledHeadConfig):
     """
     Config of [`RegressionHead`].
 
@@ -44,7 +44,6 @@ class RegressionHeadConfig(HeadConfig):
             `std` are 0 and 1 unless they are given.
         mean (`list[float]`, *optional*): Mean of each target, in its unit.
         std (`list[float]`, *optional*): Standard deviation of each target, in its unit.
-        pooling (`str`, *optional*, defaults to `"auto"`): How a row becomes one vector, see [`Pooling`].
         classifier_dropout (`float`, *optional*, defaults to 0.1): Dropout before the last layer (fraction).
         hidden_sizes (`list[int]`, *optional*): Sizes of feed-forward layers between pooling and the last layer.
         hidden_act (`str`, *optional*, defaults to `"gelu"`): Activation behind each of them.
@@ -55,14 +54,12 @@ class RegressionHeadConfig(HeadConfig):
     standardize: bool = True
     mean: list[float] | None = None
     std: list[float] | None = None
-    pooling: str = "auto"
     classifier_dropout: float = 0.1
     hidden_sizes: list[int] = field(default_factory=list)
     hidden_act: str = "gelu"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_pooling(self.pooling)
         if self.num_targets < 1:
             raise InputError(f"num_targets: expected at least 1, found {self.num_targets}.")
         if self.loss_type not in get_args(LossType):
@@ -86,15 +83,14 @@ class RegressionHeadConfig(HeadConfig):
     def known_metrics(self) -> tuple[str, ...]:
         return self.default_metrics
 
-    def resolve(self, default_pooling: str) -> None:
-        self.pooling = default_pooling if self.pooling == "auto" else self.pooling
-
     def complete(self, sources: Sequence[LabelSource]) -> None:
         for source in sources:
             self._check_feature(source)
         if not self.standardize or (self.mean is not None and self.std is not None):
             return
-        encoded = [self.encode_labels(values := each.read(), each, range(len(values)), []) for each in sources]
+        encoded = [
+            self.encode_labels(values := each.read(), each, EncodedRows(range(len(values)))) for each in sources
+        ]
         # (rows, num_targets)
         targets = np.array([row for rows in encoded for row in rows], dtype=np.float64)
         if np.isnan(targets).all(axis=0).any():
@@ -112,13 +108,11 @@ class RegressionHeadConfig(HeadConfig):
             expected = "a number" if self.num_targets == 1 else f"a list of {self.num_targets} numbers"
             raise InputError(f"{source.where}: expected {expected} a row, found {source.feature}.")
 
-    def encode_labels(
-        self, values: Sequence[Any], source: LabelSource, rows: Sequence[int], word_ids: Sequence[list[int | None]]
-    ) -> list[Any]:
+    def encode_labels(self, values: Sequence[Any], source: LabelSource, rows: EncodedRows) -> list[Any]:
         self._check_feature(source)
         nothing = [float("nan")] * self.num_targets
         encoded = []
-        for row, value in zip(rows, values, strict=True):
+        for row, value in zip(rows.numbers, values, strict=True):
             numbers = nothing if value is None else value if isinstance(value, list) else [value]
             numbers = [float("nan") if number is None else float(number) for number in numbers]
             if len(numbers) != self.num_targets or np.isinf(numbers).any():
@@ -132,11 +126,13 @@ class RegressionHeadConfig(HeadConfig):
         nothing = [float("nan")] * self.num_targets
         return torch.tensor([nothing if label is None else label for label in labels], dtype=torch.float32)
 
-    def metric_inputs(self, metric: str, predictions: np.ndarray, references: np.ndarray) -> tuple[Any, Any]:
-        references = references.reshape(predictions.shape)
-        kept = ~np.isnan(references).all(axis=1)
-        predictions, references = predictions[kept], references[kept]
-        return (predictions[:, 0], references[:, 0]) if self.num_targets == 1 else (predictions, references)
+    def metric_inputs(
+        self, metric: str, predictions: np.ndarray, labels: np.ndarray, gold: Sequence[Any] | None = None
+    ) -> tuple[Any, Any]:
+        labels = labels.reshape(predictions.shape)
+        kept = ~np.isnan(labels).all(axis=1)
+        predictions, labels = predictions[kept], labels[kept]
+        return (predictions[:, 0], labels[:, 0]) if self.num_targets == 1 else (predictions, labels)
 
 
 @register_head("regression")
@@ -192,8 +188,10 @@ class RegressionHead(Head):
     def predictions(self, outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
         return outputs["logits"]
 
-    def decode(self, outputs: dict[str, torch.Tensor], words: Sequence[Sequence[Word]]) -> list[Any]:
-        rows = outputs["logits"].tolist()
+    def decode(self, outputs: dict[str, torch.Tensor], rows: Sequence[SourceRow]) -> list[Any]:
+        values = outputs["logits"].tolist()
         return (
-            [{"value": row[0]} for row in rows] if self.config.num_targets == 1 else [{"values": row} for row in rows]
+            [{"value": row[0]} for row in values]
+            if self.config.num_targets == 1
+            else [{"values": row} for row in values]
         )

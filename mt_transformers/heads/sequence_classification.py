@@ -14,9 +14,9 @@ from torch.nn import functional
 from transformers.activations import ACT2FN
 
 from ..errors import InputError
-from .base import IGNORED, Head, LabelSource, Word, full_precision, item_mask
+from .base import IGNORED, EncodedRows, Head, LabelSource, SourceRow, full_precision, item_mask
 from .labels import ClassHeadConfig, balanced_weights, check_label_feature, element_feature, label_ids
-from .pooling import Pooling, check_pooling
+from .pooling import PooledHeadConfig, Pooling
 from .registry import register_head
 
 __all__ = ["SequenceClassificationHead", "SequenceClassificationHeadConfig", "feed_forward"]
@@ -25,14 +25,13 @@ _PROBLEM_TYPES = ("single_label_classification", "multi_label_classification")
 
 
 @dataclass(kw_only=True)
-class SequenceClassificationHeadConfig(ClassHeadConfig):
+class SequenceClassificationHeadConfig(PooledHeadConfig, ClassHeadConfig):
     """
     Config of [`SequenceClassificationHead`].
 
     Args:
         problem_type (`str`, *optional*, defaults to `"single_label_classification"`):
             That, or `"multi_label_classification"`, where an item is one yes or no: a row has `num_labels` of them.
-        pooling (`str`, *optional*, defaults to `"auto"`): How a row becomes one vector, see [`Pooling`].
         classifier_dropout (`float`, *optional*, defaults to 0.1): Dropout before the classifier (fraction).
         hidden_sizes (`list[int]`, *optional*): Sizes of feed-forward layers between pooling and classifier.
         hidden_act (`str`, *optional*, defaults to `"gelu"`): Activation behind each of them.
@@ -45,7 +44,6 @@ class SequenceClassificationHeadConfig(ClassHeadConfig):
     """
 
     problem_type: Literal["single_label_classification", "multi_label_classification"] = "single_label_classification"
-    pooling: str = "auto"
     classifier_dropout: float = 0.1
     hidden_sizes: list[int] = field(default_factory=list)
     hidden_act: str = "gelu"
@@ -55,7 +53,6 @@ class SequenceClassificationHeadConfig(ClassHeadConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_pooling(self.pooling)
         if self.problem_type not in _PROBLEM_TYPES:
             raise InputError(
                 f"problem_type: expected one of {', '.join(_PROBLEM_TYPES)}, found {self.problem_type!r}."
@@ -98,9 +95,6 @@ class SequenceClassificationHeadConfig(ClassHeadConfig):
     def metric_options(self, metric: str) -> dict[str, Any]:
         return {"multilabel": True} if self.multi_label and metric in self.known_metrics else {}
 
-    def resolve(self, default_pooling: str) -> None:
-        self.pooling = default_pooling if self.pooling == "auto" else self.pooling
-
     def check_complete(self) -> None:
         super().check_complete()
         self._check_weights()
@@ -122,7 +116,7 @@ class SequenceClassificationHeadConfig(ClassHeadConfig):
         if weights == "balanced":
             labels = torch.cat(
                 [
-                    self.collate_labels(self.encode_labels(v := each.read(), each, range(len(v)), []), 0)
+                    self.collate_labels(self.encode_labels(v := each.read(), each, EncodedRows(range(len(v)))), 0)
                     for each in sources
                 ]
             )
@@ -137,16 +131,14 @@ class SequenceClassificationHeadConfig(ClassHeadConfig):
         weights = np.where(present > 0, (len(labels) - present) / np.maximum(present, 1), 0.0)
         return [float(weight) for weight in weights]
 
-    def encode_labels(
-        self, values: Sequence[Any], source: LabelSource, rows: Sequence[int], word_ids: Sequence[list[int | None]]
-    ) -> list[Any]:
+    def encode_labels(self, values: Sequence[Any], source: LabelSource, rows: EncodedRows) -> list[Any]:
         feature = self.class_feature(source)
         check_label_feature(feature, source)
         if not self.multi_label:
-            return list(label_ids(values, feature, source, rows, self).tolist())
+            return list(label_ids(values, feature, source, rows.numbers, self).tolist())
         flat = [label for value in values for label in value or ()]
         owner = [index for index, value in enumerate(values) for _ in value or ()]
-        ids = label_ids(flat, feature, source, [rows[index] for index in owner], self)
+        ids = label_ids(flat, feature, source, [rows.numbers[index] for index in owner], self)
         # (rows, num_labels)
         encoded = np.zeros((len(values), cast(int, self.num_labels)), dtype=np.float32)
         chosen = ids != IGNORED
@@ -161,12 +153,14 @@ class SequenceClassificationHeadConfig(ClassHeadConfig):
         stacked = np.stack([nothing if label is None else np.asarray(label, dtype=np.float32) for label in labels])
         return torch.from_numpy(stacked)
 
-    def metric_inputs(self, metric: str, predictions: np.ndarray, references: np.ndarray) -> tuple[Any, Any]:
+    def metric_inputs(
+        self, metric: str, predictions: np.ndarray, labels: np.ndarray, gold: Sequence[Any] | None = None
+    ) -> tuple[Any, Any]:
         if self.multi_label:
-            kept = ~np.isnan(references).any(axis=1)
-            return predictions[kept].astype(np.int64), references[kept].astype(np.int64)
-        kept = references != IGNORED
-        return predictions[kept], references[kept]
+            kept = ~np.isnan(labels).any(axis=1)
+            return predictions[kept].astype(np.int64), labels[kept].astype(np.int64)
+        kept = labels != IGNORED
+        return predictions[kept], labels[kept]
 
 
 def feed_forward(sizes: Sequence[int], hidden_act: str, dropout: float) -> nn.Sequential:
@@ -254,7 +248,7 @@ class SequenceClassificationHead(Head):
             return (full_precision(outputs["logits"]).sigmoid() >= self.config.threshold).to(torch.int8)
         return outputs["logits"].argmax(dim=-1)
 
-    def decode(self, outputs: dict[str, torch.Tensor], words: Sequence[Sequence[Word]]) -> list[Any]:
+    def decode(self, outputs: dict[str, torch.Tensor], rows: Sequence[SourceRow]) -> list[Any]:
         logits, names = full_precision(outputs["logits"]), self.config.names
         if not self.config.multi_label:
             scores, ids = logits.softmax(dim=-1).max(dim=-1)

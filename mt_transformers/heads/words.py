@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .base import Word
+from .rows import Word
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-__all__ = ["find_words", "split_words", "words_of_ids"]
+__all__ = ["find_words", "first_sub_tokens", "split_words", "words_of_ids"]
 
-# a character of a script without spaces, or letters and digits with inner apostrophes and hyphens, or one other sign
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_]+(?:['\u2019\-][^\W_]+)*|[^\w\s]|_+")
+_MARK = "\u0301"
+_JOINERS = "\u200c\u200d"
+_LETTERS = rf"[^\W_](?:[^\W_]|{_MARK})*"
+# a character of a script without spaces, or letters and digits with inner apostrophes and hyphens, or one other sign;
+# each with its marks
+_WORD = re.compile(
+    rf"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]{_MARK}*"
+    rf"|{_LETTERS}(?:['\u2019\-]{_LETTERS})*|[^\w\s]{_MARK}*|_+"
+)
 
 
 def split_words(text: str) -> list[tuple[int, int]]:
@@ -32,7 +40,35 @@ def split_words(text: str) -> list[tuple[int, int]]:
         >>> [text[start:end] for start, end in split_words(text)]
         ["Don't", 'play', 'it', ',', 'Sam', '.']
     """
-    return [match.span() for match in _WORD.finditer(text)]
+    return [match.span() for match in _WORD.finditer(_unify_marks(text))]
+
+
+def _unify_marks(text: str) -> str:
+    """The text with one mark for all that belongs to the character before: accents, vowel signs, joiners."""
+    if text.isascii():
+        return text
+    return "".join(_MARK if unicodedata.category(each)[0] == "M" or each in _JOINERS else each for each in text)
+
+
+def first_sub_tokens(word_ids: Sequence[int | None]) -> dict[int, int]:
+    """
+    Find each word's first sub-token in a row.
+
+    Args:
+        word_ids (`Sequence[int | None]`): The word that each sub-token belongs to, as fast tokenizers give it.
+
+    Returns:
+        `dict[int, int]`: Word -> position of its first sub-token; words without a sub-token are not there.
+
+    Example:
+        >>> first_sub_tokens([None, 0, 0, 1, None])
+        {0: 1, 1: 3}
+    """
+    positions: dict[int, int] = {}
+    for position, word in enumerate(word_ids):
+        if word is not None:
+            positions.setdefault(word, position)
+    return positions
 
 
 def find_words(encoding: BatchEncoding, row: int, text: str | Sequence[str]) -> list[Word]:
@@ -53,11 +89,10 @@ def find_words(encoding: BatchEncoding, row: int, text: str | Sequence[str]) -> 
     starts = [0]
     for word in text:
         starts.append(starts[-1] + len(word) + 1)
-    words: dict[int, Word] = {}
-    for position, index in enumerate(encoding.word_ids(row)):
-        if index is not None and index not in words:
-            words[index] = Word(position, text[index], starts[index], starts[index] + len(text[index]))
-    return list(words.values())
+    return [
+        Word(position, text[index], starts[index], starts[index] + len(text[index]))
+        for index, position in first_sub_tokens(encoding.word_ids(row)).items()
+    ]
 
 
 def _words_of_text(encoding: BatchEncoding, row: int, text: str) -> list[Word]:

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoTokenizer
 
-from ..data import find_max_length
+from ..data import (
+    MEDIA,
+    EncodedTexts,
+    Processing,
+    encode_texts,
+    find_max_length,
+    load_processing,
+    outputs_given,
+    text_inputs,
+)
 from ..errors import InputError, check_known
-from ..heads import find_words
+from ..heads import HeadConfig, SourceRow, find_words
 from ..modeling import MultiTaskModel
+from .rows import check_row
 
 if TYPE_CHECKING:
-    from transformers import BatchEncoding, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
-__all__ = ["MultiTaskPredictor", "check_row", "load_model"]
-
-_INPUTS = ("text", "text_pair", "tokens", "task")
+__all__ = ["MultiTaskPredictor", "load_model"]
 
 
-def load_model(folder: str | os.PathLike[str]) -> tuple[MultiTaskModel, PreTrainedTokenizerBase]:
+def load_model(folder: str | os.PathLike[str]) -> tuple[MultiTaskModel, Any]:
     """
     Load a trained folder.
 
@@ -34,7 +41,7 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[MultiTaskModel, PreTrain
         folder (`str`): The folder, or a name on the hub.
 
     Returns:
-        `tuple[MultiTaskModel, PreTrainedTokenizerBase]`: Model and tokenizer.
+        `tuple[MultiTaskModel, Any]`: Model, and the tokenizer or what else prepares its inputs.
 
     Raises:
         InputError: If it is no folder of a trained multi-task model.
@@ -42,12 +49,12 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[MultiTaskModel, PreTrain
     _check_folder(Path(folder))
     try:
         model = MultiTaskModel.from_pretrained(folder)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        processing_class = load_processing(str(folder), model.backbone.output_names)
     except InputError as error:
         raise InputError(f"{folder}: {str(error).removeprefix(f'{folder}: ')}") from error
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise InputError(f"{folder}: no trained multi-task model can be loaded from there: {error}") from error
-    return model, tokenizer
+    return model, processing_class
 
 
 def _check_folder(folder: Path) -> None:
@@ -62,57 +69,6 @@ def _check_folder(folder: Path) -> None:
         raise InputError(f"{folder}: no trained multi-task model is there, its config.json is no object.")
 
 
-def check_row(row: Any, tasks: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """
-    Check one input.
-
-    Args:
-        row (`Any`):
-            A text, or a dict with `text`, `text` and `text_pair`, or `tokens` (words), and optionally `task`.
-        tasks (`Mapping[str, Sequence[str]]`): For each task its heads.
-
-    Returns:
-        `dict[str, Any]`: The row as a dict.
-
-    Raises:
-        InputError: If it is none of these, or its task is unknown.
-
-    Example:
-        >>> check_row("hello", {})
-        {'text': 'hello'}
-    """
-    if isinstance(row, str):
-        row = {"text": row}
-    if not isinstance(row, dict):
-        raise InputError(f"expected a text or an object, found {type(row).__name__}.")
-    check_known(row, _INPUTS, "row")
-    if ("text" in row) == ("tokens" in row):
-        raise InputError(f"expected either 'text' or 'tokens', found {sorted(row)}.")
-    for name in ("text", "text_pair"):
-        if name in row and not isinstance(row[name], str):
-            raise InputError(f"{name}: expected a text, found {type(row[name]).__name__}.")
-        _check_characters(row.get(name, ""))
-    if "tokens" in row:
-        words = row["tokens"]
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words) or "text_pair" in row:
-            raise InputError("tokens: expected a list of words, without a text_pair.")
-        for word in words:
-            _check_characters(word)
-    if "task" in row:
-        if not isinstance(row["task"], str):
-            raise InputError(f"unknown task {row['task']!r}, expected one of {', '.join(tasks)}.")
-        check_known([row["task"]], tasks, "row", "task")
-    return row
-
-
-def _check_characters(text: str) -> None:
-    """Refuse halves of surrogate pairs, which JSON can hold and no tokenizer takes."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"a surrogate without its pair at character {error.start}.") from error
-
-
 @dataclass
 class MultiTaskPredictor:
     """
@@ -120,7 +76,7 @@ class MultiTaskPredictor:
 
     Args:
         model ([`MultiTaskModel`]): The model.
-        tokenizer (`PreTrainedTokenizerBase`): Its tokenizer, a fast one.
+        processing_class (`Any`): Its tokenizer, a fast one, or what else its inputs need, see [`Processing`].
         batch_size (`int`, *optional*, defaults to 32): Rows that are encoded together.
 
     Example:
@@ -131,16 +87,19 @@ class MultiTaskPredictor:
     """
 
     model: MultiTaskModel
-    tokenizer: PreTrainedTokenizerBase
+    processing_class: Any
     batch_size: int = 32
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise InputError(f"expected a batch size of at least 1, found {self.batch_size}.")
-        if not self.tokenizer.is_fast:
-            raise InputError(f"expected a fast tokenizer, found {type(self.tokenizer).__name__}.")
+        self._processing = Processing.of(self.processing_class)
+        if "encoded_text" in self.model.backbone.output_names and self._processing.tokenizer is not None:
+            self._processing.check("the model", ["text"])
+            for head in self.model.named_heads.values():
+                head.config.complete_from_tokenizer(self._processing.tokenizer)
         positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        self._max_length = find_max_length(self.tokenizer, positions)
+        self._max_length = find_max_length(self._processing.tokenizer, positions)
         self.truncated_rows = 0
         self.model.eval()
 
@@ -160,18 +119,46 @@ class MultiTaskPredictor:
         """
         if heads is not None:
             check_known(heads, self.model.named_heads, "heads", "head")
-        checked = [self._checked(number, row) for number, row in enumerate(rows)]
+        checked = [_naming(number, self._checked, row) for number, row in enumerate(rows)]
         answers: list[dict[str, Any]] = [{} for _ in checked]
         for batch in self._batches(checked):
-            for number, answer in zip(batch, self._predict([checked[each] for each in batch], heads), strict=True):
+            chosen = [_naming(number, self._read, checked[number]) for number in batch]
+            for number, answer in zip(batch, self._predict(chosen, heads), strict=True):
                 answers[number] = answer
         return answers
 
-    def _checked(self, number: int, row: Any) -> dict[str, Any]:
-        try:
-            return check_row(row, self.tasks)
-        except InputError as error:
-            raise InputError(f"row {number}: {error}") from error
+    def check(self, row: Any) -> dict[str, Any]:
+        """
+        Check one row as a call does, and read its image or recording, so that a broken one is found before any work.
+
+        Args:
+            row (`Any`): See [`check_row`].
+
+        Returns:
+            `dict[str, Any]`: The row as a dict.
+
+        Raises:
+            InputError: If the row cannot be used.
+        """
+        checked = self._checked(row)
+        for name in MEDIA:
+            if name in checked:
+                self._processing.check_value(name, checked[name])
+        return checked
+
+    def _checked(self, row: Any) -> dict[str, Any]:
+        checked = check_row(row, self.tasks)
+        names = [name for name in checked if name != "task"]
+        self._processing.check("the row", names)
+        info = self.model.backbone.info
+        if info.reads_together and not outputs_given(names).issuperset(info.output_names):
+            found = ", ".join(names)
+            raise InputError(f"a {info.model_type!r} backbone reads text and images together, found {found}.")
+        return checked
+
+    def _read(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The row with its image or recording, which are in memory for one batch only."""
+        return {name: self._processing.read(name, value) if name in MEDIA else value for name, value in row.items()}
 
     @property
     def tasks(self) -> Mapping[str, Sequence[str]]:
@@ -181,16 +168,15 @@ class MultiTaskPredictor:
     def _batches(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[list[int]]:
         """Numbers of rows that go together: of one kind of input, and of like length."""
 
-        def kind(number: int) -> tuple[bool, bool, int]:
-            row = rows[number]
-            length = (
-                len(row["text"]) + len(row.get("text_pair", "")) if "text" in row else sum(map(len, row["tokens"]))
-            )
-            return "tokens" in row, "text_pair" in row, length
+        def kind(number: int) -> tuple[list[str], int]:
+            inputs = {name: value for name, value in rows[number].items() if name != "task"}
+            texts = [inputs[name] for name in text_inputs(inputs)]
+            length = sum(len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts)
+            return sorted(inputs), length
 
         batch: list[int] = []
         for number in sorted(range(len(rows)), key=kind):
-            if batch and (len(batch) == self.batch_size or kind(number)[:2] != kind(batch[0])[:2]):
+            if batch and (len(batch) == self.batch_size or kind(number)[0] != kind(batch[0])[0]):
                 yield batch
                 batch = []
             batch.append(number)
@@ -199,32 +185,106 @@ class MultiTaskPredictor:
 
     @torch.inference_mode()
     def _predict(self, rows: Sequence[Mapping[str, Any]], heads: Collection[str] | None) -> list[dict[str, Any]]:
-        encoding = self._encode(rows)
-        names = [name for name in self.tokenizer.model_input_names if name in encoding]
-        inputs = {name: torch.tensor(encoding[name], device=self.model.device) for name in names}
-        outputs = self.model(**inputs, heads=self.model.heads if heads is None else heads)
-        texts = [row["tokens"] if "tokens" in row else row["text"] for row in rows]
-        words = [find_words(encoding, number, text) for number, text in enumerate(texts)]
+        names = [name for name in rows[0] if name != "task"]
+        values = {name: [row[name] for row in rows] for name in names}
+        answering = self._answering(names, heads)
+        if not answering:
+            return [{} for _ in rows]
+        inputs: dict[str, Any] = {}
+        sources: list[SourceRow] = [SourceRow()] * len(rows)
+        if text_inputs(names):
+            texts = self._encode({name: values[name] for name in text_inputs(names)})
+            inputs |= self._text_inputs(texts, answering)
+            sources = [self._source(texts, number, row) for number, row in enumerate(rows)]
+        if "images" in names:
+            inputs |= self._processing.pixels(values["images"])
+        if "audio" in names:
+            inputs |= self._processing.samples(values["audio"])
+        inputs = {
+            name: value.to(self.model.device) if torch.is_tensor(value) else value for name, value in inputs.items()
+        }
+        outputs = self.model(**inputs, heads=answering)
+        return self._decode(outputs, rows, sources)
+
+    def _answering(self, inputs: Collection[str], heads: Collection[str] | None) -> list[str]:
+        """The heads that can answer rows with these inputs, among those that were asked for."""
+        given = outputs_given(inputs)
+        several = {"context", "choices", "sentences", "chosen"}.intersection(inputs)
+        return [
+            name
+            for name, head in self.model.named_heads.items()
+            if (heads is None or name in heads)
+            and given.issuperset(head.config.inputs)
+            and set(inputs).issuperset(head.config.answer_inputs)
+            and _reads_several(head.config, several)
+        ]
+
+    def _encode(self, texts: Mapping[str, Sequence[Any]]) -> EncodedTexts:
+        tokenizer = cast("PreTrainedTokenizerBase", self._processing.tokenizer)
+        strides = [head.config.window_stride for head in self.model.named_heads.values()]
+        stride = max((each for each in strides if each is not None), default=None)
+        found = encode_texts(texts, tokenizer, self._max_length, stride, offsets=True, padding=True)
+        if "context" not in texts:
+            self.truncated_rows += sum(bool(each.overflowing) for each in found.encoding.encodings or ())
+        return found
+
+    def _text_inputs(self, texts: EncodedTexts, answering: Collection[str]) -> dict[str, Any]:
+        """The rows' first sequences in front, further ones that heads read behind them, and which are whose."""
+        tokenizer = cast("PreTrainedTokenizerBase", self._processing.tokenizer)
+        names = [name for name in tokenizer.model_input_names if name in texts.encoding]
+        several = [name for name in answering if self.model.named_heads[name].config.multi_sequence]
+        order = [own[0] for own in texts.sequences]
+        order += [place for own in texts.sequences for place in own[1:] if several]
+        rows = {name: [texts.encoding[name][place] for place in order] for name in names}
+        # empty texts, of a tokenizer that adds nothing to them: one position, which is padding
+        inputs: dict[str, Any] = {
+            name: torch.tensor(each) if each[0] else torch.zeros(len(each), 1, dtype=torch.long)
+            for name, each in rows.items()
+        }
+        if len(order) > len(texts.sequences):
+            places = {place: number for number, place in enumerate(order)}
+            widest = max(map(len, texts.sequences))
+            own = [[places[place] for place in each] for each in texts.sequences]
+            sequences = torch.tensor([each + [-1] * (widest - len(each)) for each in own])
+            inputs["sequences"] = dict.fromkeys(several, sequences.to(self.model.device))
+        return inputs
+
+    def _source(self, texts: EncodedTexts, number: int, row: Mapping[str, Any]) -> SourceRow:
+        """What the tokens of a row stand for."""
+        tokenizer = cast("PreTrainedTokenizerBase", self._processing.tokenizer)
+        if "context" in row:
+            offsets = texts.context_offsets(number)
+            return SourceRow((), row["context"], offsets, tokenizer.convert_ids_to_tokens)
+        text = row.get("tokens", row.get("text"))
+        words = [] if text is None else find_words(texts.encoding, texts.sequences[number][0], text)
+        return SourceRow(words, text if isinstance(text, str) else "", (), tokenizer.convert_ids_to_tokens)
+
+    def _decode(
+        self, outputs: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], sources: Sequence[SourceRow]
+    ) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = [{} for _ in rows]
         for name, head in self.model.named_heads.items():
-            own = {"logits": outputs[f"{name}_logits"]} if f"{name}_logits" in outputs else None
-            for number, answer in enumerate([] if own is None else head.decode(own, words)):
+            if f"{name}_logits" not in outputs:
+                continue
+            keys = [key for key in head.config.output_names if f"{name}_{key}" in outputs]
+            own = {key: outputs[f"{name}_{key}"] for key in keys}
+            for number, answer in enumerate(head.decode(own, sources)):
                 task = rows[number].get("task")
                 if task is None or name in self.tasks[task]:
                     answers[number][name] = answer
         return answers
 
-    def _encode(self, rows: Sequence[Mapping[str, Any]]) -> BatchEncoding:
-        first = [row["tokens"] if "tokens" in row else row["text"] for row in rows]
-        second = [[row["text_pair"] for row in rows]] if "text_pair" in rows[0] else []
-        encoding: BatchEncoding = self.tokenizer(
-            first,
-            *second,
-            is_split_into_words="tokens" in rows[0],
-            padding=True,
-            truncation=self._max_length is not None,
-            max_length=self._max_length,
-            return_offsets_mapping=True,
-        )
-        self.truncated_rows += sum(bool(each.overflowing) for each in encoding.encodings or ())
-        return encoding
+
+def _reads_several(config: HeadConfig, several: Collection[str]) -> bool:
+    """Whether a head reads what becomes several sequences: all of them, if it is meant for that, or a first window."""
+    if config.multi_sequence and config.task_inputs:
+        return set(several).issubset(config.task_inputs)
+    return config.multi_sequence or set(several).issubset({"context"})
+
+
+def _naming(number: int, function: Callable[[Any], Any], value: Any) -> Any:
+    """What a function makes of a value; what it cannot use is reported with the row's number."""
+    try:
+        return function(value)
+    except InputError as error:
+        raise InputError(f"row {number}: {error}") from error

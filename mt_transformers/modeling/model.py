@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel
 
 from ..backbone import Backbone
 from ..configuration import LossReduction, MultiTaskConfig
 from ..errors import InputError
-from ..heads import Head, HeadConfig, get_head_class
+from ..heads import Head, HeadConfig, feature_size, get_head_class, outputs_read
 from ..routing import ArgumentRouter, Rows, route_rows, take_rows
+from .embeddings import EmbeddingsMixin
 from .initializer import InitializerRule, initialize
+from .labels import labels_by_head
 from .loading import check_loaded
 from .loss import loss_divisor, sum_losses
 from .output import MultiTaskModelOutput
 from .reporting import ReportingMixin
+from .sequences import per_sequence, read_features
 
 __all__ = ["MultiTaskModel"]
 
 
-class MultiTaskModel(ReportingMixin, PreTrainedModel):
+class MultiTaskModel(ReportingMixin, EmbeddingsMixin):
     """
     Any `AutoModel` behind named heads: a row is encoded once, and every head that has a label for it trains on it.
 
@@ -62,6 +66,7 @@ class MultiTaskModel(ReportingMixin, PreTrainedModel):
         self.heads = nn.ModuleDict({name: self._build_head(name) for name in config.heads or {}})
         self.main_input_name = self.backbone.model.main_input_name
         self.supports_gradient_checkpointing = self.backbone.model.supports_gradient_checkpointing
+        self._freeze_unread()
         self._router = ArgumentRouter(config, {"backbone": self.backbone, **dict(self.heads.items())})
         self.post_init()
 
@@ -71,22 +76,22 @@ class MultiTaskModel(ReportingMixin, PreTrainedModel):
             head_config.check_complete()
         except InputError as error:
             raise InputError(f"head {name!r}: {error}") from error
-        if head_config.input not in self.backbone.output_names:
-            raise InputError(
-                f"head {name!r}: the backbone has no output {head_config.input!r}, "
-                f"expected one of {', '.join(self.backbone.output_names)}."
-            )
         self.config.heads[name] = head_config.to_dict()
-        return get_head_class(head_config.head_type)(head_config, self.backbone.hidden_size)
+        size = feature_size(head_config, self.backbone.info)
+        return get_head_class(head_config.head_type)(head_config, size)
 
-    def get_input_embeddings(self) -> nn.Module:
-        """The embeddings of the backbone."""
-        embeddings: nn.Module = self.backbone.model.get_input_embeddings()
-        return embeddings
+    def _freeze_unread(self) -> None:
+        """Parts of the backbone that no head reads get no gradient, and are none that training has to wait for."""
+        self.backbone.freeze_unread({name for head in self.named_heads.values() for name in outputs_read(head.config)})
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the embeddings of the backbone."""
-        self.backbone.model.set_input_embeddings(value)
+    def _init_weights(self, module: nn.Module) -> None:
+        # transformers knows the most common modules of torch; all others know themselves how to begin
+        own = list(module.parameters(recurse=False))
+        reset: Any = getattr(module, "reset_parameters", None)
+        loaded = all(getattr(parameter, "_is_hf_initialized", False) for parameter in own)
+        if reset is not None and not loaded:
+            reset()
+        super()._init_weights(module)
 
     @classmethod
     def from_backbone(
@@ -169,6 +174,8 @@ class MultiTaskModel(ReportingMixin, PreTrainedModel):
             **kwargs,
         )
         model, info = loaded
+        # loading has made new parameters
+        model._freeze_unread()
         missing = set(info["missing_keys"])
         mismatched = set() if ignore_mismatched_sizes else {str(key[0]) for key in info["mismatched_keys"]}
         check_loaded(str(pretrained_model_name_or_path), missing, mismatched, init_missing_heads)
@@ -185,6 +192,7 @@ class MultiTaskModel(ReportingMixin, PreTrainedModel):
         heads: Collection[str] | None = None,
         task: Sequence[str] | torch.Tensor | None = None,
         rows: Mapping[str, torch.Tensor] | None = None,
+        sequences: Mapping[str, torch.Tensor] | None = None,
         num_items_in_batch: Mapping[str, Any] | torch.Tensor | int | None = None,
         **kwargs: Any,
     ) -> MultiTaskModelOutput:
@@ -203,6 +211,9 @@ class MultiTaskModel(ReportingMixin, PreTrainedModel):
             rows (`Mapping[str, torch.Tensor]`, *optional*):
                 For each head that has labels the indices of its rows, where the caller knows them: spares the search
                 (and, on a GPU, a wait for the device).
+            sequences (`Mapping[str, torch.Tensor]`, *optional*):
+                Where the inputs hold more sequences than there are rows, the rows' first ones in front: for each head
+                that reads others the indices of each row's sequences, -1 where it has fewer.
             num_items_in_batch (`Mapping[str, torch.Tensor]` or a number, *optional*):
                 What the sum of a head's item losses is divided by, see [`loss_divisor`]; a number if one head is in
                 play. By default the items of this batch are counted.
@@ -214,17 +225,15 @@ class MultiTaskModel(ReportingMixin, PreTrainedModel):
         Raises:
             InputError: If labels, heads or tasks do not fit the model.
         """
-        given = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "token_type_ids": token_type_ids,
-            "position_ids": position_ids,
-            "inputs_embeds": inputs_embeds,
-        }
-        inputs = {name: value for name, value in given.items() if value is not None} | kwargs
-        encoded = self.backbone(**self._router.arguments("backbone", inputs))
-        batch_size = len(encoded[f"{self.backbone.output_names[0]}_mask"])
-        all_labels = self._labels_by_head(labels, heads, inputs, batch_size)
+        names = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds")
+        given = zip(names, (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds), strict=True)
+        inputs = {name: value for name, value in given if value is not None} | kwargs
+        sequences = sequences or {}
+        batch_size = next(
+            len(each) for each in (*sequences.values(), *inputs.values()) if torch.is_tensor(each) and each.dim() > 0
+        )
+        in_question = list(self.heads if heads is None else heads)
+        all_labels = labels_by_head(labels, in_question, inputs, self.config.arg_name_mapping, batch_size)
         if isinstance(labels, torch.Tensor):
             routed: Mapping[str, Rows] = dict.fromkeys(all_labels)
         elif rows is not None:
@@ -232,60 +241,49 @@ class MultiTaskModel(ReportingMixin, PreTrainedModel):
         else:
             tasks = self.config.tasks or {head: [head] for head in self.heads}
             routed = route_rows(self.named_heads, all_labels, tasks, batch_size, heads, task)
-        outputs = MultiTaskModelOutput(**encoded)
-        for name, head_rows in routed.items():
-            if head_rows is None or len(head_rows) > 0:
-                self._run_head(outputs, name, head_rows, {**inputs, **encoded}, all_labels.get(name), batch_size)
+        in_play = [name for name, head_rows in routed.items() if head_rows is None or len(head_rows) > 0]
+        encoded = self._encode(inputs, in_play)
+        taken = {name: value for name, value in inputs.items() if self._router.takes("backbone", name)}
+        read = per_sequence(taken, encoded) | encoded
+        outputs = MultiTaskModelOutput(**{key: value for key, value in encoded.items() if torch.is_tensor(value)})
+        for name in in_play:
+            head, head_rows, takes = self.named_heads[name], routed[name], partial(self._router.takes, name)
+            features = read_features(head, read, sequences.get(name), head_rows, batch_size, takes)
+            self._run_head(outputs, name, head_rows, inputs, features, all_labels.get(name), batch_size)
         if all_labels:
             self._add_losses(outputs, routed, all_labels, num_items_in_batch, batch_size)
         return outputs
 
-    def _labels_by_head(
-        self,
-        labels: torch.Tensor | Mapping[str, torch.Tensor] | None,
-        heads: Collection[str] | None,
-        inputs: Mapping[str, Any],
-        batch_size: int,
-    ) -> dict[str, torch.Tensor]:
-        """Labels of each head that has some, whether they came as a dict, as one tensor, or under a mapped name."""
-        if isinstance(labels, torch.Tensor):
-            in_play = list(self.heads if heads is None else heads)
-            if len(in_play) != 1:
-                raise InputError(
-                    f"labels is one tensor, but {len(in_play)} heads are in play ({', '.join(in_play)}): "
-                    "give a dict head -> tensor, or one head as heads=[...]."
-                )
-            labels = {in_play[0]: labels}
-        found = {name: value for name, value in (labels or {}).items() if value is not None}
-        for name, mapping in self.config.arg_name_mapping.items():
-            for source, target in mapping.items():
-                if target == "labels" and source in inputs and name != "backbone":
-                    found[name] = inputs[source]
-        for name, value in found.items():
-            if len(value) != batch_size:
-                raise InputError(f"labels of head {name!r}: expected {batch_size} rows, found {len(value)}.")
-        return found
+    def _encode(self, inputs: Mapping[str, Any], heads: Collection[str]) -> dict[str, Any]:
+        """Run the backbone, for all that these heads read of it."""
+        configs = [self.named_heads[name].config for name in heads]
+        encoded: dict[str, Any] = self.backbone(
+            layers=any(config.layer != -1 for config in configs),
+            outputs={name for config in configs for name in outputs_read(config)} or None,
+            **self._router.arguments("backbone", inputs),
+        )
+        return encoded
 
     def _run_head(
         self,
         outputs: MultiTaskModelOutput,
         name: str,
         rows: Rows,
-        available: dict[str, Any],
+        inputs: Mapping[str, Any],
+        features: Mapping[str, Any],
         labels: torch.Tensor | None,
         batch_size: int,
     ) -> None:
         """Run one head on its rows and add what it gives to the outputs, under its name."""
-        head = self.named_heads[name]
         mapped = self.config.arg_name_mapping.get(name, {})
-        arguments = {key: value for key, value in available.items() if mapped.get(key) != "labels"}
-        arguments["encoded"] = available[head.config.input]
-        arguments["encoded_mask"] = available[f"{head.config.input}_mask"]
+        available = {key: value for key, value in inputs.items() if mapped.get(key) != "labels"}
         if labels is not None:
-            arguments["labels"] = labels
-        arguments = self._router.arguments(name, arguments)
-        arguments = {key: take_rows(value, rows, batch_size) for key, value in arguments.items()}
-        head_outputs = head(**arguments)
+            available["labels"] = labels
+        available = {key: take_rows(value, rows, batch_size) for key, value in available.items()}
+        if self._router.takes(name, "token_embeddings"):
+            available["token_embeddings"] = self.get_input_embeddings().weight
+        arguments = self._router.arguments(name, {**available, **features})
+        head_outputs = self.named_heads[name](**arguments)
         for key, value in head_outputs.items():
             outputs[f"{name}_{key}"] = value
         if "labels" in arguments:
@@ -302,7 +300,7 @@ class MultiTaskModel(ReportingMixin, PreTrainedModel):
         batch_size: int,
     ) -> None:
         """Add each head's loss and their weighted sum to the outputs."""
-        encoded = outputs[self.backbone.output_names[0]]
+        encoded = next(outputs[name] for name in self.backbone.output_names if name in outputs)
         row_losses = {name: outputs[f"{name}_row_losses"] for name in routed if f"{name}_row_losses" in outputs}
         divisors = num_items_in_batch
         if divisors is None:

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..backbone import Backbone
 from ..errors import InputError
-from ..heads import Head, Word
+from ..heads import Head, SourceRow, Word
 from .running_metrics import RunningMetrics
 
 __all__ = ["ReportingMixin"]
@@ -87,11 +87,16 @@ class ReportingMixin:
         tokenizer = tokenizer or self.tokenizer
         readable = {**output_dict, **self.backbone.make_output_human_readable(output_dict, tokenizer)}
         words: Sequence[Sequence[Word]] = readable.pop("words", [])
+        texts = readable.get("text", [])
+        to_tokens = None if tokenizer is None else tokenizer.convert_ids_to_tokens
+        sources = [SourceRow(own, text, to_tokens=to_tokens) for own, text in zip(words, texts, strict=True)]
         for name, head in self.named_heads.items():
             keys = [key for key in head.config.output_names if f"{name}_{key}" in output_dict]
             if "logits" not in keys:
                 continue
             own = {key: output_dict[f"{name}_{key}"] for key in keys}
             rows = own["rows"].tolist() if "rows" in own else range(len(own["logits"]))
-            readable[f"{name}_decoded"] = head.decode(own, [words[row] if words else [] for row in rows])
+            readable[f"{name}_decoded"] = head.decode(
+                own, [sources[row] if sources else SourceRow(to_tokens=to_tokens) for row in rows]
+            )
         return readable

@@ -45,7 +45,8 @@ class RunningMetrics:
             reset (`bool`): Whether to forget it then.
 
         Returns:
-            `dict[str, float]`: `<head>_<metric>` of the heads that had labelled rows.
+            `dict[str, float]`: `<head>_<metric>` of the heads that had labelled rows; heads whose metrics need more
+            than labels, such as the texts of answers, are left out.
         """
         joined = {name: tuple(map(_join, zip(*pairs, strict=True))) for name, pairs in self._kept.items()}
         by_process = _gather(joined)
@@ -54,8 +55,9 @@ class RunningMetrics:
         for name in names:
             pairs = [each[name] for each in by_process if name in each]
             predictions, labels = (_join([pair[side] for pair in pairs]) for side in (0, 1))
-            if (heads[name].config.count_items(labels) > 0).any():
-                found = heads[name].config.compute_metrics(_to_numpy(predictions), _to_numpy(labels))
+            config = heads[name].config
+            if not config.needs_gold and (config.count_items(labels) > 0).any():
+                found = config.compute_metrics(_to_numpy(predictions), _to_numpy(labels))
                 metrics.update({f"{name}_{metric}": value for metric, value in found.items()})
         if reset:
             self._kept.clear()

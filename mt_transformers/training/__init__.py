@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .arguments import MultiTaskTrainingArguments
 from .recipe import Recipe, apply_overrides, load_yaml, parse_recipe, read_recipe
-from .run import LoadedRecipe, build_trainer, load_recipe, load_tokenizer, plan_recipe, run_recipe
+from .run import LoadedRecipe, build_trainer, load_recipe, plan_recipe, run_recipe
 from .trainer import MultiTaskTrainer
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "apply_overrides",
     "build_trainer",
     "load_recipe",
-    "load_tokenizer",
     "load_yaml",
     "parse_recipe",
     "plan_recipe",

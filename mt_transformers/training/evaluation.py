@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import datasets
 import numpy as np
+import torch
 
 from ..configuration import LossReduction
+from ..data import GOLD_PREFIX
 from ..errors import InputError
-from ..heads import HeadConfig
+from ..heads import Head, HeadConfig
 from ..modeling import loss_divisor
 
-__all__ = ["EvaluationResults", "metric_names"]
+__all__ = ["EvaluationResults", "gold_of", "metric_names", "reduce_outputs"]
 
 
 def metric_names(tasks: Mapping[str, list[str]], heads: Mapping[str, HeadConfig], prefix: str = "eval") -> set[str]:
@@ -50,6 +53,45 @@ def metric_names(tasks: Mapping[str, list[str]], heads: Mapping[str, HeadConfig]
     return set(owners)
 
 
+def gold_of(dataset: datasets.Dataset) -> dict[str, Sequence[Any]]:
+    """
+    What a prepared split keeps of its rows for metrics that need more than labels.
+
+    Args:
+        dataset (`datasets.Dataset`): The split.
+
+    Returns:
+        `dict[str, Sequence[Any]]`: For each head that needs it one value a row.
+    """
+    names = [name for name in dataset.column_names if name.startswith(GOLD_PREFIX)]
+    return {name.removeprefix(GOLD_PREFIX): dataset[name] for name in names}
+
+
+def reduce_outputs(
+    name: str, head: Head, outputs: Mapping[str, Any], labels: torch.Tensor, keep_logits: bool
+) -> dict[str, torch.Tensor]:
+    """
+    Keep of a head's outputs for a batch what metrics need.
+
+    Args:
+        name (`str`): The head.
+        head ([`Head`]): The head.
+        outputs (`Mapping[str, Any]`): What the model answered.
+        labels (`torch.Tensor` of shape `(rows, ...)`): The head's labels.
+        keep_logits (`bool`): Whether to keep logits too, unless they would be too large.
+
+    Returns:
+        `dict[str, torch.Tensor]`: `predictions`, `row_losses`, `items` and perhaps `logits`, one entry a row.
+    """
+    own = {key: outputs[f"{name}_{key}"] for key in head.config.output_names if f"{name}_{key}" in outputs}
+    kept = {
+        "predictions": head.predictions(own, labels),
+        "row_losses": own["row_losses"].float(),
+        "items": head.config.count_items(labels),
+    }
+    return {**kept, "logits": own["logits"]} if keep_logits and head.config.returns_logits else kept
+
+
 @dataclass
 class _HeadTotals:
     loss_sum: float = 0.0
@@ -81,7 +123,12 @@ class EvaluationResults:
         self.metrics: dict[str, float] = {}
 
     def add_task(
-        self, task_name: str, outputs: Mapping[str, Any], labels: Mapping[str, np.ndarray], lenient: bool = False
+        self,
+        task_name: str,
+        outputs: Mapping[str, Any],
+        labels: Mapping[str, np.ndarray],
+        gold: Mapping[str, Sequence[Any]] | None = None,
+        lenient: bool = False,
     ) -> None:
         """
         Score the heads of a task.
@@ -91,6 +138,8 @@ class EvaluationResults:
             outputs (`Mapping[str, Any]`):
                 For each head `predictions`, `row_losses` and `items`, each over all rows of the split.
             labels (`Mapping[str, np.ndarray]`): For each head the labels of these rows.
+            gold (`Mapping[str, Sequence[Any]]`, *optional*):
+                For each head whose metrics need more than labels what was kept of these rows.
             lenient (`bool`, *optional*, defaults to `False`): Whether a head without labels is passed over.
 
         Raises:
@@ -103,14 +152,16 @@ class EvaluationResults:
             if lenient and not items.any():
                 continue
             try:
-                metrics = self._heads[head].compute_metrics(output["predictions"], labels[head])
+                metrics = self._heads[head].compute_metrics(
+                    output["predictions"], labels[head], (gold or {}).get(head)
+                )
             except InputError as error:
                 raise InputError(f"task {task_name!r}, head {head!r}: {error}") from error
             for name, value in metrics.items():
                 self.metrics[f"{self._prefix}_{task_name}_{head}_{name}"] = float(value)
             loss_sum = float(output["row_losses"].sum(dtype=np.float64))
             total = _HeadTotals(loss_sum, int(items.sum()), int((items > 0).sum()))
-            total.scores.append(self._heads[head].score_sign * float(metrics[self._heads[head].metric_names[0]]))
+            total.scores.append(self._heads[head].score(metrics))
             totals[head] = total
             self._add_up(head, total)
         if totals:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from ..data import MEDIA, Task
 from ..modeling import MultiTaskModel
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-__all__ = ["average_head_gradients", "broadcast_heads", "leave_heads_out_of_ddp"]
+__all__ = ["average_head_gradients", "backbone_may_idle", "broadcast_heads", "leave_heads_out_of_ddp"]
 
 
 def leave_heads_out_of_ddp(model: MultiTaskModel) -> None:
@@ -31,6 +32,22 @@ def leave_heads_out_of_ddp(model: MultiTaskModel) -> None:
     names += [f"heads.{name}" for name, _ in model.heads.named_buffers()]
     # the function behind DDP's `_ddp_params_and_buffers_to_ignore`; there is no public one up to torch 2.13
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, names)
+
+
+def backbone_may_idle(model: MultiTaskModel, tasks: Mapping[str, Task]) -> bool:
+    """
+    Tell whether parts of the backbone may get no gradient in a step, so that DDP has to look for them.
+
+    Args:
+        model ([`MultiTaskModel`]): The model.
+        tasks (`Mapping[str, Task]`): The tasks it is trained on.
+
+    Returns:
+        `bool`: True if no head reads the last layer, or tasks read different kinds of input.
+    """
+    below = all(head.config.layer not in (-1, "scalar_mix") for head in model.named_heads.values())
+    kinds = {frozenset(MEDIA.get(name, "encoded_text") for name in task.inputs) for task in tasks.values()}
+    return below or len(kinds) > 1
 
 
 def broadcast_heads(model: MultiTaskModel) -> None:

@@ -230,6 +230,8 @@ def _parse_task(name: str, values: dict[str, Any], folder: Path) -> Task:
     dataset = dict(values["dataset"])
     if "path" not in dataset:
         raise InputError(f"task {name!r}: its dataset needs a 'path', as datasets.load_dataset takes it.")
+    if dataset.get("data_dir") is not None:
+        dataset["data_dir"] = _beside(dataset["data_dir"], folder, only_existing=True)
     files = dataset.get("data_files")
     if isinstance(files, dict):
         dataset["data_files"] = {split: _resolve_files(each, folder) for split, each in files.items()}

@@ -8,14 +8,14 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
-from transformers import AutoTokenizer, set_seed
+from transformers import set_seed
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..configuration import check_name
-from ..data import MixturePlan, Task, complete_heads, label_sources, load_splits, plan_mixture
+from ..data import MixturePlan, complete_heads, label_sources, load_processing, load_splits, plan_mixture
 from ..errors import InputError, check_known
 from ..heads import HeadConfig, get_head_config
 from ..modeling import MultiTaskModel
@@ -24,10 +24,7 @@ from .model_card import write_model_card
 from .recipe import Recipe
 from .trainer import MultiTaskTrainer
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-__all__ = ["LoadedRecipe", "build_trainer", "load_recipe", "load_tokenizer", "plan_recipe", "run_recipe"]
+__all__ = ["LoadedRecipe", "build_trainer", "load_recipe", "plan_recipe", "run_recipe"]
 
 RESULTS_FILE = "all_results.json"
 
@@ -133,27 +130,6 @@ def plan_recipe(loaded: LoadedRecipe) -> MixturePlan:
     )
 
 
-def load_tokenizer(name_or_path: str, tasks: Mapping[str, Task]) -> PreTrainedTokenizerBase:
-    """
-    Load the tokenizer of a backbone.
-
-    Args:
-        name_or_path (`str`): Name on the hub, or a folder.
-        tasks (`Mapping[str, Task]`): The tasks; where one reads words, byte-level tokenizers put a space before each.
-
-    Returns:
-        `PreTrainedTokenizerBase`.
-
-    Raises:
-        InputError: If there is none.
-    """
-    words = any("tokens" in task.inputs for task in tasks.values())
-    try:
-        return AutoTokenizer.from_pretrained(name_or_path, **({"add_prefix_space": True} if words else {}))
-    except (OSError, ValueError) as error:
-        raise InputError(f"the tokenizer of {name_or_path!r} cannot be loaded: {error}") from error
-
-
 def build_trainer(loaded: LoadedRecipe) -> MultiTaskTrainer:
     """
     Put new heads on the recipe's backbone and make the trainer.
@@ -178,12 +154,13 @@ def build_trainer(loaded: LoadedRecipe) -> MultiTaskTrainer:
         tasks={name: list(task.labels) for name, task in recipe.tasks.items()},
         initializer=recipe.initializer,
     )
+    words = any("tokens" in task.inputs for task in recipe.tasks.values())
     return MultiTaskTrainer(
         model,
         loaded.arguments,
         tasks=recipe.tasks,
         mixture=recipe.mixture,
-        processing_class=load_tokenizer(recipe.backbone, recipe.tasks),
+        processing_class=load_processing(recipe.backbone, model.backbone.output_names, words),
     )
 
 

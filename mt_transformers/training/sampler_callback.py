@@ -1,4 +1,4 @@
-"""Keeps the sampler of a run in step with the Trainer."""
+"""Keeps the sampler and the collator of a run in step with the Trainer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from ..data import MultiTaskBatchSampler
+from ..data import DataCollatorForMultiTask, MultiTaskBatchSampler
 
 __all__ = ["MIXTURE_STATE_FILE", "SamplerCallback"]
 
@@ -19,13 +19,15 @@ MIXTURE_STATE_FILE = "mixture_state.json"
 
 class SamplerCallback(TrainerCallback):
     """
-    Tells the sampler its epoch and each evaluation's metrics, and keeps its state in the checkpoints.
+    Tells sampler and collator their epoch, the sampler each evaluation's metrics, and keeps its state in the
+    checkpoints.
 
     The Trainer's own way of telling the epoch does not reach through the sampler of a run that is resumed within an
     epoch (transformers 5.23); this runs before the epoch's iterator is made.
     """
 
     sampler: MultiTaskBatchSampler | None = None
+    collator: DataCollatorForMultiTask | None = None
     loaded_state: dict[str, Any] | None = None
 
     def load_checkpoint(self, checkpoint: str | None) -> None:
@@ -45,6 +47,8 @@ class SamplerCallback(TrainerCallback):
     ) -> None:
         if self.sampler is not None:
             self.sampler.set_epoch(int(state.epoch or 0))
+        if self.collator is not None:
+            self.collator.set_epoch(int(state.epoch or 0))
 
     def on_evaluate(
         self,

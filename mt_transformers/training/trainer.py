@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import datasets
 import numpy as np
@@ -25,6 +25,7 @@ from transformers.trainer_utils import (
 )
 
 from ..data import (
+    GOLD_PREFIX,
     TASK_INDEX,
     DataCollatorForMultiTask,
     Mixture,
@@ -32,19 +33,23 @@ from ..data import (
     MultiTaskDataset,
     MultiTaskStream,
     PreparedTasks,
+    Processing,
     Task,
+    check_media,
     find_max_length,
 )
 from ..errors import InputError
 from ..modeling import MultiTaskModel
 from .arguments import MultiTaskTrainingArguments
-from .evaluation import EvaluationResults, metric_names
-from .head_gradients import average_head_gradients, broadcast_heads, leave_heads_out_of_ddp
+from .evaluation import EvaluationResults, gold_of, metric_names, reduce_outputs
+from .head_gradients import (
+    average_head_gradients,
+    backbone_may_idle,
+    broadcast_heads,
+    leave_heads_out_of_ddp,
+)
 from .sampler_callback import SamplerCallback
 from .step_counts import StepCounter, TrainingLog
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["MultiTaskTrainer"]
 
@@ -62,7 +67,7 @@ class MultiTaskTrainer(Trainer):
         args ([`MultiTaskTrainingArguments`]): The training arguments.
         tasks (`Mapping[str, Task]`): The tasks by name.
         mixture ([`Mixture`], *optional*): How their rows are interleaved.
-        processing_class (`PreTrainedTokenizerBase`): The tokenizer.
+        processing_class (`Any`): The backbone's tokenizer, image processor, feature extractor or processor.
         kwargs (`Any`): `callbacks`, `optimizers` and what else `transformers.Trainer` takes.
 
     Raises:
@@ -78,18 +83,20 @@ class MultiTaskTrainer(Trainer):
         args: MultiTaskTrainingArguments,
         tasks: Mapping[str, Task],
         mixture: Mixture | None = None,
-        processing_class: PreTrainedTokenizerBase | None = None,
+        processing_class: Any = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(args, MultiTaskTrainingArguments):
             raise InputError(f"args: expected MultiTaskTrainingArguments, found {type(args).__name__}.")
         if processing_class is None:
-            raise InputError("processing_class: expected the tokenizer of the backbone.")
+            raise InputError("processing_class: expected the backbone's tokenizer, or what else reads its inputs.")
         # a copy, since its shares may change with training
         self.mixture = replace(mixture) if mixture is not None else Mixture()
         self.tasks = dict(tasks)
         self.head_configs = {name: head.config for name, head in model.named_heads.items()}
-        max_length = find_max_length(processing_class, _positions(model), args.max_length)
+        check_media(self.tasks, model.backbone.info, self.mixture)
+        tokenizer = Processing.of(processing_class).tokenizer
+        max_length = find_max_length(tokenizer, _positions(model), args.max_length)
         self.prepared = PreparedTasks(
             self.tasks, self.head_configs, processing_class, max_length, args.preprocessing_num_proc
         )
@@ -101,13 +108,15 @@ class MultiTaskTrainer(Trainer):
         if isinstance(train_dataset, MultiTaskStream) and args.world_size > 1:
             raise InputError("streamed tasks are trained on one process; more are not supported yet.")
         validation = {name: splits["validation"] for name, splits in self.splits.items() if "validation" in splits}
+        args.ddp_find_unused_parameters = args.ddp_find_unused_parameters or backbone_may_idle(model, self.tasks)
         self._sampler_callback = SamplerCallback()
         self._keep_logits = False
+        collator = self._make_collators(processing_class, args, kwargs.pop("data_collator", None))
         kwargs["callbacks"] = [self._sampler_callback, *(kwargs.get("callbacks") or [])]
         super().__init__(
             model=model,
             args=args,
-            data_collator=kwargs.pop("data_collator", None) or self._default_collator(processing_class, args),
+            data_collator=collator,
             train_dataset=train_dataset,
             eval_dataset=validation or None,
             processing_class=processing_class,
@@ -125,11 +134,13 @@ class MultiTaskTrainer(Trainer):
         """Prepared splits of each task."""
         return self.prepared.splits
 
-    def _default_collator(
-        self, tokenizer: PreTrainedTokenizerBase, args: MultiTaskTrainingArguments
-    ) -> DataCollatorForMultiTask:
+    def _make_collators(self, processing_class: Any, args: MultiTaskTrainingArguments, given: Any) -> Any:
+        """One for training, which is told the epoch, and one for evaluation, unless the user gave one for both."""
         multiple = 8 if args.device.type == "cuda" else None
-        return DataCollatorForMultiTask(tokenizer, self.head_configs, pad_to_multiple_of=multiple)
+        made = [DataCollatorForMultiTask(processing_class, self.head_configs, multiple) for _ in range(2)]
+        self._eval_collator = given or made[1]
+        self._sampler_callback.collator = None if given else made[0]
+        return given or made[0]
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """As `Trainer.train`; a resumed run also takes over the state of the mixture."""
@@ -147,7 +158,7 @@ class MultiTaskTrainer(Trainer):
         """Batches of the mixture, cut up for the processes by the sampler itself."""
         args = self.args
         if isinstance(self.train_dataset, MultiTaskStream):
-            return self._build_dataloader(self.train_dataset, batch_size=self._train_batch_size)
+            return self._build_dataloader(self.train_dataset, self.data_collator, batch_size=self._train_batch_size)
         if not isinstance(self.train_dataset, MultiTaskDataset):
             raise InputError("no task has a train split, so that there is nothing to train on.")
         sampler = MultiTaskBatchSampler(
@@ -159,7 +170,7 @@ class MultiTaskTrainer(Trainer):
             drop_last=args.dataloader_drop_last,
         )
         self._sampler_callback.set_sampler(sampler)
-        return self._build_dataloader(self.train_dataset, batch_sampler=sampler)
+        return self._build_dataloader(self.train_dataset, self.data_collator, batch_sampler=sampler)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """Batches of one prepared split, in its order."""
@@ -167,13 +178,14 @@ class MultiTaskTrainer(Trainer):
             raise InputError("expected one prepared split; evaluate() and predict() go through all tasks.")
         # a generator of its own: an evaluation must not change the random numbers of the training around it
         generator = torch.Generator().manual_seed(0)
-        return self._build_dataloader(eval_dataset, batch_size=self.args.eval_batch_size, generator=generator)
+        batching = {"batch_size": self.args.eval_batch_size, "generator": generator}
+        return self._build_dataloader(eval_dataset, self._eval_collator, **batching)
 
-    def _build_dataloader(self, dataset: Any, **batching: Any) -> DataLoader[Any]:
+    def _build_dataloader(self, dataset: Any, collator: Any, **batching: Any) -> DataLoader[Any]:
         args = self.args
         loader = DataLoader(
             dataset,
-            collate_fn=self.data_collator,
+            collate_fn=collator,
             num_workers=args.dataloader_num_workers,
             pin_memory=args.dataloader_pin_memory and args.device.type != "cpu",
             persistent_workers=args.dataloader_persistent_workers,
@@ -251,7 +263,7 @@ class MultiTaskTrainer(Trainer):
         for task_name, dataset in self.prepared.choose(eval_dataset, split).items():
             outputs, labels = self._run_heads(dataset, "Evaluation", metric_key_prefix)
             rows += len(dataset)
-            results.add_task(task_name, outputs, labels)
+            results.add_task(task_name, outputs, labels, gold_of(dataset))
         metrics = results.finish() | self._speed(metric_key_prefix, start, rows)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -273,7 +285,8 @@ class MultiTaskTrainer(Trainer):
 
         Returns:
             `dict[str, PredictionOutput]`: For each task `predictions`, a dict head -> logits in the order of the
-            rows, `label_ids`, a dict head -> labels, and `metrics` of the heads that have labels there.
+            rows, or predictions where logits would be too large, `label_ids`, a dict head -> labels, and `metrics`
+            of the heads that have labels there.
 
         Raises:
             InputError: If a task is unknown or no task has the split.
@@ -283,10 +296,10 @@ class MultiTaskTrainer(Trainer):
             start = time.time()
             outputs, labels = self._run_heads(dataset, "Prediction", metric_key_prefix, keep_logits=True)
             results = self._new_results(metric_key_prefix)
-            results.add_task(task_name, outputs, labels, lenient=True)
+            results.add_task(task_name, outputs, labels, gold_of(dataset), lenient=True)
             metrics = results.finish() | self._speed(metric_key_prefix, start, len(dataset))
             self.control = self.callback_handler.on_predict(self.args, self.state, self.control, metrics)
-            logits: Any = {head: values["logits"] for head, values in outputs.items()}
+            logits: Any = {head: values.get("logits", values["predictions"]) for head, values in outputs.items()}
             answers[task_name] = PredictionOutput(predictions=logits, label_ids=cast(Any, labels), metrics=metrics)
         return answers
 
@@ -308,12 +321,7 @@ class MultiTaskTrainer(Trainer):
         kept = {}
         for name, head_labels in labels.items():
             head = self.model.named_heads[name]
-            head_outputs = {"logits": outputs[f"{name}_logits"]}
-            kept[name] = {
-                "predictions": head.predictions(head_outputs, head_labels),
-                "row_losses": outputs[f"{name}_row_losses"].float(),
-                "items": head.config.count_items(head_labels),
-            } | (head_outputs if self._keep_logits else {})
+            kept[name] = reduce_outputs(name, head, outputs, head_labels, self._keep_logits)
         return None, kept, labels
 
     def _run_heads(
@@ -322,8 +330,9 @@ class MultiTaskTrainer(Trainer):
         """Outputs and labels of each head over a split, which runs sorted by length, the longest rows first."""
         order = np.argsort(-np.asarray(dataset["length"]), kind="stable")
         self._keep_logits = keep_logits
+        gold = [name for name in dataset.column_names if name.startswith(GOLD_PREFIX)]
         output: Any = self.evaluation_loop(
-            self.get_eval_dataloader(dataset.select(order)),
+            self.get_eval_dataloader(dataset.remove_columns(gold).select(order)),
             description=description,
             prediction_loss_only=False,
             metric_key_prefix=prefix,

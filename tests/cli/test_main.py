@@ -428,7 +428,7 @@ BAD_LINES: list[tuple[bytes, str]] = [
     (b"NaN", "found float"),
     (b"true", "found bool"),
     (b'["a"]', "found list"),
-    (b"{}", "expected either 'text' or 'tokens'"),
+    (b"{}", "inputs: expected one of [text; "),
     (b'{"txt": "a"}', "unknown key 'txt'"),
     (b'{"text": null}', "text: expected a text, found NoneType"),
     (b'{"tokens": [1]}', "tokens: expected a list of words"),

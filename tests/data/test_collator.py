@@ -69,12 +69,21 @@ def test_a_mixed_batch() -> None:
     assert all(each.dtype == torch.long for each in (*batch["rows"].values(), batch["task_index"]))
 
 
-def test_padding_on_the_left() -> None:
+def same_batch(batch: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Equal keys and values, NaN being equal to NaN."""
+    if not isinstance(batch, dict):
+        return torch.equal(torch.nan_to_num(batch, nan=-7.0), torch.nan_to_num(other, nan=-7.0))
+    return list(batch) == list(other) and all(same_batch(batch[key], other[key]) for key in batch)
+
+
+def test_the_side_on_which_the_tokenizer_pads_does_not_matter() -> None:
     batch = collate(ROWS, "left")
-    assert batch["input_ids"].tolist() == [[0, 0, 2, 7, 3], [0, 2, 8, 9, 3], [2, 5, 6, 7, 3], [0, 0, 0, 2, 3]]
-    assert batch["attention_mask"].tolist() == [[0, 0, 1, 1, 1], [0, 1, 1, 1, 1], [1, 1, 1, 1, 1], [0, 0, 0, 1, 1]]
+    assert same_batch(batch, collate(ROWS, "right"))
+    assert not same_batch(batch, collate(ROWS[::-1], "right"))
+    assert batch["input_ids"].tolist() == [[2, 7, 3, 0, 0], [2, 8, 9, 3, 0], [2, 5, 6, 7, 3], [2, 3, 0, 0, 0]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]
     assert batch["labels"]["words"].tolist() == [
-        [-100, -100, -100, 4, -100],
+        [-100, 4, -100, -100, -100],
         [-100] * 5,
         [-100, 1, -100, 2, -100],
         [-100] * 5,
@@ -89,10 +98,10 @@ def test_pad_to_multiple_of(multiple: int | None, length: int, side: str) -> Non
     batch = collate(ROWS, side, multiple)
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (4, length)
     assert batch["labels"]["words"].shape == (4, length)
-    # the longest row's labels, beside its padding
-    padding = [IGNORED] * (length - 5)
-    labels = [-100, 1, -100, 2, -100]
-    assert batch["labels"]["words"][2].tolist() == ([*padding, *labels] if side == "left" else [*labels, *padding])
+    # the longest row's ids and labels, before its padding
+    padding = length - 5
+    assert batch["input_ids"][2].tolist() == [2, 5, 6, 7, 3, *[0] * padding]
+    assert batch["labels"]["words"][2].tolist() == [-100, 1, -100, 2, -100, *[IGNORED] * padding]
 
 
 def test_token_types_are_padded_too() -> None:
@@ -130,6 +139,15 @@ def test_a_head_without_a_labelled_row_has_no_rows(labels: dict[str, Any], side:
     batch = collate([row, {"input_ids": [2, 3], "labels_intent": 2, "task_index": 1}], side)
     assert batch["labels"]["intent"].tolist() == [-100, 2]
     assert batch["rows"]["intent"].tolist() == [1]
+
+
+@pytest.mark.parametrize("head", ["intent", "words", "stars", "topics"])
+def test_a_head_of_an_evaluation_is_in_all_batches(head: str) -> None:
+    row = {"input_ids": [2, 7, 3], f"labels_{head}": None}
+    batch = collate([row, row])
+    assert list(batch["labels"]) == list(batch["rows"]) == [head]
+    assert not item_mask(batch["labels"][head]).any()
+    assert len(batch["rows"][head]) == 0
 
 
 def test_rows_without_any_label() -> None:

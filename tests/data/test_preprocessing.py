@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value, load_from_disk
+from transformers import ByT5Tokenizer
 
 from fixtures import INTENTS, MOODS, SLOTS, TASK_HEADS, VOCABULARY, sub_word_tokenizer, tiny_tokenizer
 from mt_transformers import Task
@@ -50,7 +51,7 @@ def prepare(
     """Prepare as split `train` of task `t`, with the sub-word tokenizer unless another is given."""
     configs = {name: get_head_config(name, values) for name, values in heads.items()}
     task = Task(dataset={"train": rows}, inputs=inputs, labels=labels)
-    options = {"tokenizer": sub_word_tokenizer(), **options}
+    options = {"processing_class": sub_word_tokenizer(), **options}
     return prepare_split("t", task, "train", rows, configs, **options)
 
 
@@ -155,7 +156,7 @@ class TestWordLabels:
         assert prepared["labels_slots"][0] == [-100, 1, -100, -100, 0, 3, -100, -100]
 
     def test_a_tokenizer_that_splits_nothing(self) -> None:
-        prepared = prepare_requests(requests([["singers", "in"]], [[1, 0]]), tokenizer=tiny_tokenizer())
+        prepared = prepare_requests(requests([["singers", "in"]], [[1, 0]]), processing_class=tiny_tokenizer())
         assert prepared["labels_slots"][0] == [-100, 1, 0, -100]
 
     @pytest.mark.parametrize(
@@ -253,7 +254,7 @@ class TestRefusedBeforeTheMap:
         )
         message = refusal(rows, {"mood": MOOD, "slots": SLOT}, {"mood": "label", "slots": "slots"}, inputs)
         assert message == (
-            "task 't': head 'slots' labels words, but the input is a text. "
+            "task 't', head 'slots' labels words, but the input is a text. "
             "Name a column with lists of words as 'tokens'."
         )
 
@@ -266,14 +267,21 @@ class TestRefusedBeforeTheMap:
             label=[0],
         )
         heads, labels = {"mood": MOOD, "slots": SLOT}, {"mood": "label", "slots": "slots"}
-        message = refusal(rows, heads, labels, {"tokens": "tokens"}, tokenizer=cuts_the_front, max_length=max_length)
+        message = refusal(
+            rows, heads, labels, {"tokens": "tokens"}, processing_class=cuts_the_front, max_length=max_length
+        )
         assert message == (
-            "task 't': head 'slots' labels words, expected a tokenizer whose truncation_side is 'right', found 'left'."
+            "task 't', head 'slots' labels words, expected a tokenizer whose truncation_side is 'right', found 'left'."
         )
 
     def test_a_slow_tokenizer_is_refused(self) -> None:
-        message = refusal(moods(["x"]), {}, {}, {"text": "text"}, tokenizer=SimpleNamespace(is_fast=False))
-        assert message == "expected a fast tokenizer, found SimpleNamespace."
+        message = refusal(moods(["x"]), {}, {}, {"text": "text"}, processing_class=ByT5Tokenizer())
+        assert message == "expected a fast tokenizer, found ByT5Tokenizer."
+
+    def test_what_prepares_nothing_is_refused(self) -> None:
+        message = refusal(moods(["x"]), {}, {}, {"text": "text"}, processing_class=SimpleNamespace(is_fast=True))
+        assert message.startswith("processing_class: expected the backbone's tokenizer, ")
+        assert message.endswith("found SimpleNamespace.")
 
     def test_the_front_of_words_may_be_cut_for_a_label_of_the_row(self, cuts_the_front: Any) -> None:
         rows = rows_of(
@@ -285,14 +293,14 @@ class TestRefusedBeforeTheMap:
             {"mood": MOOD, "slots": SLOT},
             {"mood": "label"},
             {"tokens": "tokens"},
-            tokenizer=cuts_the_front,
+            processing_class=cuts_the_front,
             max_length=5,
         )
         assert prepared[0]["input_ids"] == ids("new", "##york", "dido")
         assert prepared[0]["labels_mood"] == 1
 
     def test_the_front_of_a_text_may_be_cut(self, cuts_the_front: Any) -> None:
-        prepared = prepare_moods(moods(["play newyork dido"], [1]), tokenizer=cuts_the_front, max_length=4)
+        prepared = prepare_moods(moods(["play newyork dido"], [1]), processing_class=cuts_the_front, max_length=4)
         assert prepared[0]["input_ids"] == ids("##york", "dido")
         assert prepared[0]["labels_mood"] == 1
 
@@ -417,7 +425,7 @@ class TestProcessesAndCache:
         self, stored: Dataset, max_length: int | None, fresh_tokenizer: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         tokenizer = sub_word_tokenizer()
-        first = prepare_moods(stored, max_length=max_length, tokenizer=tokenizer)
+        first = prepare_moods(stored, max_length=max_length, processing_class=tokenizer)
 
         def not_again(*_: Any) -> None:
             raise AssertionError("encoded again")
@@ -425,22 +433,22 @@ class TestProcessesAndCache:
         monkeypatch.setattr(SequenceClassificationHeadConfig, "encode_labels", not_again)
         again = load_from_disk(str(Path(stored.cache_files[0]["filename"]).parent))
         tokenizer = sub_word_tokenizer() if fresh_tokenizer else tokenizer
-        second = prepare_moods(again, max_length=max_length, tokenizer=tokenizer)
+        second = prepare_moods(again, max_length=max_length, processing_class=tokenizer)
         assert first.cache_files == second.cache_files != []
         assert second.to_list() == first.to_list()
 
     def test_padding_by_the_tokenizer_does_not_matter(self, stored: Dataset) -> None:
         tokenizer = sub_word_tokenizer()
-        first = prepare_moods(stored, tokenizer=tokenizer)
+        first = prepare_moods(stored, processing_class=tokenizer)
         tokenizer(["play", "play music"], padding=True, truncation=True, max_length=7)
-        assert prepare_moods(stored, tokenizer=tokenizer).cache_files == first.cache_files
+        assert prepare_moods(stored, processing_class=tokenizer).cache_files == first.cache_files
 
     @pytest.mark.parametrize(
         "options",
         [
             {"max_length": 5},
             {"head": {**MOOD, "id2label": MOODS[::-1]}},
-            {"tokenizer": tiny_tokenizer()},
+            {"processing_class": tiny_tokenizer()},
         ],
     )
     def test_what_makes_other_rows_has_another_cache(self, stored: Dataset, options: dict[str, Any]) -> None:
@@ -452,13 +460,13 @@ class TestProcessesAndCache:
         turned = sub_word_tokenizer()
         turned.truncation_side = "left"
         assert prepare_moods(stored, max_length=4)[1]["input_ids"] == ids("the", "new")
-        assert prepare_moods(stored, max_length=4, tokenizer=turned)[1]["input_ids"] == ids("is", "great")
+        assert prepare_moods(stored, max_length=4, processing_class=turned)[1]["input_ids"] == ids("is", "great")
 
     def test_other_inputs_of_the_model_have_another_cache(self, stored: Dataset) -> None:
         other = sub_word_tokenizer()
         other.model_input_names = ["input_ids", "attention_mask"]
         assert "token_type_ids" in prepare_moods(stored).column_names
-        assert "token_type_ids" not in prepare_moods(stored, tokenizer=other).column_names
+        assert "token_type_ids" not in prepare_moods(stored, processing_class=other).column_names
 
     def test_other_columns_have_another_cache(self, tmp_path: Path) -> None:
         rows = rows_of({"a": TEXT, "b": TEXT, "y": TEXT, "z": TEXT}, a=["play"], b=["music"], y=MOODS[:1], z=MOODS[1:])

@@ -10,6 +10,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset
 
 from mt_transformers import Task
 from mt_transformers.data import SPLITS, label_sources, load_splits
+from mt_transformers.data.task import read_input
 from mt_transformers.errors import InputError
 
 MOODS = ClassLabel(names=["negative", "positive"])
@@ -34,8 +35,23 @@ def refusal(task: Task, task_name: str = "moods") -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("inputs", [{"text": "x"}, {"text": "x", "text_pair": "y"}, {"tokens": "x"}])
-def test_inputs_that_are_taken(inputs: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"text": "x"},
+        {"text": "x", "text_pair": "y"},
+        {"tokens": "x"},
+        {"question": "x", "context": "y"},
+        {"choices": "x"},
+        {"text": "x", "choices": ["y", "z"]},
+        {"sentences": ["y", "z"]},
+        {"text": "x", "chosen": "y", "rejected": "z"},
+        {"images": "x"},
+        {"images": "x", "text": "y"},
+        {"audio": "x"},
+    ],
+)
+def test_inputs_that_are_taken(inputs: dict[str, Any]) -> None:
     task = Task(dataset={}, inputs=inputs)
     assert (task.inputs, task.labels) == (inputs, {})
 
@@ -46,8 +62,62 @@ def test_inputs_that_are_taken(inputs: dict[str, str]) -> None:
 def test_inputs_that_are_refused(inputs: dict[str, str]) -> None:
     with pytest.raises(InputError) as caught:
         Task(dataset={}, inputs=inputs)
-    expected = f"inputs: expected one of [text; text, text_pair; tokens], found {sorted(inputs)}."
-    assert str(caught.value) == expected
+    assert str(caught.value) == (
+        "inputs: expected one of [text; text, text_pair; tokens; context, question; choices; choices, text; "
+        "sentences; chosen, rejected; chosen, rejected, text], images or audio, or one of these with images; "
+        f"found {', '.join(sorted(inputs)) or 'none'}."
+    )
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"text": ["x", "y"]}, "inputs, 'text': expected a column, found ['x', 'y']."),
+        ({"text": None}, "inputs, 'text': expected a column, found None."),
+        ({"images": ["x"]}, "inputs, 'images': expected a column, found ['x']."),
+        ({"choices": 3}, "inputs, 'choices': expected a column, or a list of columns, found 3."),
+        ({"sentences": []}, "inputs, 'sentences': expected a column, or a list of columns, found []."),
+    ],
+)
+def test_columns_of_inputs_that_are_refused(inputs: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Task(dataset={}, inputs=inputs)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("label", [3, ["label"], {"start": 3}, {"start": None}])
+def test_columns_of_labels_that_are_refused(label: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        task_over({}, labels={"mood": label})
+    assert str(caught.value) == (
+        f"labels, 'mood': expected a column, a column for each part, or none, found {label!r}."
+    )
+
+
+def test_columns_that_are_read() -> None:
+    task = Task(
+        dataset={},
+        inputs={"text": "t", "choices": ["c", "d"]},
+        labels={"mood": "m", "span": {"start": "s", "end": "e"}, "raw": None},
+    )
+    assert task.input_columns == ["t", "c", "d"]
+    assert task.label_columns == ["m", "s", "e"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "several"),
+    [
+        ({"text": "x", "text_pair": "y"}, False),
+        ({"tokens": "x"}, False),
+        ({"images": "x"}, False),
+        ({"question": "x", "context": "y"}, True),
+        ({"choices": "x"}, True),
+        ({"sentences": "x"}, True),
+        ({"chosen": "x", "rejected": "y"}, True),
+    ],
+)
+def test_whether_a_row_may_be_several_sequences(inputs: dict[str, str], several: bool) -> None:
+    assert Task(dataset={}, inputs=inputs).reads_several is several
 
 
 def test_splits_of_other_names_are_left_alone() -> None:
@@ -145,6 +215,8 @@ def test_every_split_must_have_the_columns() -> None:
         ("tokens", ["a b", "c"], Value("string"), "lists of words"),
         ("tokens", [[1], [2]], List(Value("int64")), "lists of words"),
         ("tokens", [[["a"]], [["b"]]], List(List(Value("string"))), "lists of words"),
+        ("choices", ["a b", "c"], Value("string"), "lists of texts"),
+        ("sentences", [[1], [2]], List(Value("int64")), "lists of texts"),
     ],
 )
 def test_columns_of_the_wrong_type(part: str, values: list[Any], feature: Any, expected: str) -> None:
@@ -162,6 +234,8 @@ def test_columns_of_the_wrong_type(part: str, values: list[Any], feature: Any, e
         ("tokens", [["a"], ["b"]], List(Value("string"))),
         ("tokens", [["a"], ["b"]], LargeList(Value("large_string"))),
         ("tokens", [["a"], ["b"]], [Value("string")]),
+        ("choices", [["a", "b"], ["c"]], List(Value("string"))),
+        ("sentences", [["a"], ["b"]], LargeList(Value("large_string"))),
     ],
 )
 def test_every_form_of_texts_and_words(part: str, values: list[Any], feature: Any) -> None:
@@ -266,6 +340,41 @@ def test_label_sources() -> None:
     # the values of the training split; without one, of the next that there is
     assert [each.read() for each in sources["mood"]] == [[0, 1, 0], [0, 1]]
     assert [each.read() for each in sources["stars"]] == [[1.0, 2.0, 3.0]]
+
+
+def test_choices_in_columns_of_their_own() -> None:
+    rows = Dataset.from_dict({"x": ["a", "b"], "y": ["c", "d"], "z": [["e"], ["f"]]})
+    columns = task_over({"train": rows}, inputs={"choices": ["y", "x"]}, labels={})
+    assert list(load_splits("moods", columns)) == ["train"]
+    assert read_input(columns, "choices", rows[:]) == [["c", "a"], ["d", "b"]]
+    listed = task_over({"train": rows}, inputs={"choices": "z"}, labels={})
+    assert read_input(listed, "choices", rows[:]) == [["e"], ["f"]]
+    wrong = task_over({"train": rows}, inputs={"choices": ["x", "z"]}, labels={})
+    assert refusal(wrong).startswith("task 'moods', split 'train', column 'z': expected texts for the input 'choices'")
+    missing = task_over({"train": rows}, inputs={"choices": ["x", "w"]}, labels={})
+    assert "unknown column 'w'" in refusal(missing)
+
+
+def test_sources_of_labels_in_several_columns_and_of_none() -> None:
+    rows = make(start=[1, 2, 3], end=[4, 5, 6])
+    labels = {"span": {"first": "start", "last": "end"}, "raw": None}
+    tasks = {"films": task_over({"train": rows}, labels=labels)}
+    (span,), (raw,) = label_sources(tasks, {"films": load_splits("films", tasks["films"])}).values()
+    assert (span.column, span.where) == ("start, end", "task 'films', column 'start, end'")
+    assert span.feature == {"first": Value("int64"), "last": Value("int64")}
+    assert span.read() == [{"first": 1, "last": 4}, {"first": 2, "last": 5}, {"first": 3, "last": 6}]
+    # a head that makes its labels from the input has one for each row
+    assert (raw.column, raw.feature, raw.read()) == ("text", None, [True] * 3)
+    assert span.read_input("text") == raw.read_input("text") == ["a film", "a book", "a song"]
+
+
+def test_a_stream_is_not_read_beforehand() -> None:
+    stream = make().to_iterable_dataset()
+    tasks = {"films": task_over({"train": stream})}
+    (source,) = label_sources(tasks, {"films": load_splits("films", tasks["films"])})["mood"]
+    assert source.feature == MOODS
+    with pytest.raises(InputError, match="column 'label' is streamed and cannot be read beforehand: give the head"):
+        source.read()
 
 
 def test_a_task_without_labels_has_no_sources() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
 from mt_transformers.errors import InputError
-from mt_transformers.heads import Pooling, masked_mean
+from mt_transformers.heads import BackboneInfo, Pooling, RegressionHeadConfig, masked_mean
 from mt_transformers.heads.pooling import check_pooling
 
 TOKENS = torch.tensor([[1.0, -4.0], [5.0, -8.0], [3.0, -6.0]])
@@ -74,8 +75,55 @@ def test_only_attention_learns(pooling: str) -> None:
     assert len(list(Pooling(pooling, 2).parameters())) == (2 if pooling == "attention" else 0)
 
 
+def test_pooled_features_have_one_position() -> None:
+    assert Pooling("pooled", 2)(torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]]), torch.ones(2, 1)).tolist() == [
+        [1.0, 2.0],
+        [3.0, 4.0],
+    ]
+    assert not list(Pooling("pooled", 2).parameters())
+
+
+CLIP = BackboneInfo(
+    model_type="clip",
+    hidden_sizes={"encoded_text": 8, "encoded_text_pooled": 4, "encoded_image": 6, "encoded_image_pooled": 4},
+    num_layers={"encoded_text": 3, "encoded_image": 3},
+    default_pooling={"encoded_text": "last", "encoded_image": "pooled"},
+    causal=True,
+    vocab_size=9,
+    embedding_size=8,
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "pooling", "reads_pooled"),
+    [
+        ({}, "last", False),
+        ({"input": "encoded_text", "layer": 1}, "last", False),
+        ({"input": "encoded_image"}, "pooled", True),
+        # pooled features come from the last layer
+        ({"input": "encoded_image", "layer": 1}, "mean", False),
+        ({"input": "encoded_image", "layer": "scalar_mix"}, "mean", False),
+        ({"input": "encoded_image", "pooling": "cls"}, "cls", False),
+        ({"input": "encoded_text", "pooling": "pooled"}, "pooled", True),
+        ({"input": ["encoded_text", "encoded_image"]}, "pooled", True),
+    ],
+)
+def test_what_auto_stands_for(fields: dict[str, Any], pooling: str, reads_pooled: bool) -> None:
+    config = RegressionHeadConfig(**fields)
+    config.resolve(CLIP)
+    assert (config.pooling, config.reads_pooled) == (pooling, reads_pooled)
+
+
+@pytest.mark.parametrize("pooling", MODES)
+def test_several_inputs_are_fused_once_pooled(pooling: str) -> None:
+    inputs = ["encoded_text", "encoded_image"]
+    with pytest.raises(InputError, match=f"^pooling: several inputs are fused once pooled, .*found '{pooling}'"):
+        RegressionHeadConfig(input=inputs, pooling=pooling)
+    assert RegressionHeadConfig(input=inputs, pooling="pooled").reads_pooled
+
+
 def test_unknown_pooling() -> None:
-    with pytest.raises(InputError, match="expected one of auto, cls, mean, max, last, attention, found 'first'"):
+    with pytest.raises(InputError, match="one of auto, cls, mean, max, last, attention, pooled, found 'first'"):
         Pooling("first", 2)
     with pytest.raises(ValueError, match="'auto' is resolved by the model's config"):
         Pooling("auto", 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,10 +16,11 @@ from fixtures import HEADS, tiny_inputs, tiny_model
 from mt_transformers import Head, HeadConfig, MultiTaskModel, get_head_config, register_head
 from mt_transformers.errors import InputError
 from mt_transformers.heads import (
+    EncodedRows,
     LabelSource,
     SequenceClassificationHead,
     SequenceClassificationHeadConfig,
-    Word,
+    SourceRow,
     get_head_class,
     head_types,
 )
@@ -29,23 +30,25 @@ from mt_transformers.heads import (
 class WordCountHeadConfig(HeadConfig):
     """Its one field is no field of any other head."""
 
+    output_names: ClassVar[tuple[str, ...]] = (*HeadConfig.output_names, "first_ids")
+
     scale: float = 1.0
 
     @property
     def default_metrics(self) -> tuple[str, ...]:
         return ("mse",)
 
-    def encode_labels(
-        self, values: Sequence[Any], source: LabelSource, rows: Sequence[int], word_ids: Sequence[list[int | None]]
-    ) -> list[Any]:
+    def encode_labels(self, values: Sequence[Any], source: LabelSource, rows: EncodedRows) -> list[Any]:
         return [float(value) for value in values]
 
     def collate_labels(self, labels: Sequence[Any], sequence_length: int) -> torch.Tensor:
         return torch.tensor([float("nan") if label is None else label for label in labels])
 
-    def metric_inputs(self, metric: str, predictions: np.ndarray, references: np.ndarray) -> tuple[Any, Any]:
-        kept = ~np.isnan(references)
-        return predictions[kept], references[kept]
+    def metric_inputs(
+        self, metric: str, predictions: np.ndarray, labels: np.ndarray, gold: Sequence[Any] | None = None
+    ) -> tuple[Any, Any]:
+        kept = ~np.isnan(labels)
+        return predictions[kept], labels[kept]
 
 
 @register_head("word_count_for_test_registry")
@@ -75,7 +78,7 @@ class WordCountHead(Head):
     def predictions(self, outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
         return outputs["logits"]
 
-    def decode(self, outputs: dict[str, torch.Tensor], words: Sequence[Sequence[Word]]) -> list[Any]:
+    def decode(self, outputs: dict[str, torch.Tensor], rows: Sequence[SourceRow]) -> list[Any]:
         return outputs["logits"].tolist()
 
 
@@ -86,7 +89,7 @@ def test_a_head_of_ones_own_trains_saves_and_loads(tmp_path: Path) -> None:
     model = tiny_model({"count": OWN, "intent": HEADS["intent"]})
     head = model.heads["count"]
     assert isinstance(head, WordCountHead)
-    assert head.config == WordCountHeadConfig(scale=0.5)
+    assert head.config == WordCountHeadConfig(input="encoded_text", scale=0.5)
     inputs = tiny_inputs()
     labels = {
         "count": torch.tensor([6.0, float("nan"), 4.0, float("nan")]),

@@ -14,7 +14,7 @@ from datasets import List, Value
 from fixtures import tiny_inputs, tiny_model
 from mt_transformers import MultiTaskModel
 from mt_transformers.errors import InputError
-from mt_transformers.heads import LabelSource, RegressionHead, RegressionHeadConfig
+from mt_transformers.heads import EncodedRows, LabelSource, RegressionHead, RegressionHeadConfig
 
 NAN = math.nan
 NUMBER = Value("float32")
@@ -138,7 +138,7 @@ def test_a_unit_that_data_gave_later_is_used() -> None:
 
 def test_encoding() -> None:
     config = RegressionHeadConfig()
-    encoded = config.encode_labels([1, None, 2.5, NAN], source([]), range(4), [])
+    encoded = config.encode_labels([1, None, 2.5, NAN], source([]), EncodedRows(range(4)))
     labels = config.collate_labels([*encoded, None], 9)
     assert labels.dtype == torch.float32
     assert labels[[0, 2]].tolist() == [[1.0], [2.5]]
@@ -159,7 +159,7 @@ def test_bad_values_name_task_column_row_and_value(
 ) -> None:
     config = RegressionHeadConfig(**fields)
     with pytest.raises(InputError) as caught:
-        config.encode_labels([None, value], source([], feature), [7, 8], [])
+        config.encode_labels([None, value], source([], feature), EncodedRows([7, 8]))
     assert str(caught.value) == f"task 'stsb', column 'score', {message}."
 
 
@@ -176,7 +176,7 @@ def test_columns_that_cannot_be_targets(fields: dict[str, Any], feature: Any) ->
     config = RegressionHeadConfig(**fields)
     for use in (
         lambda: config.complete([source([], feature)]),
-        lambda: config.encode_labels([], source([], feature), [], []),
+        lambda: config.encode_labels([], source([], feature), EncodedRows([])),
     ):
         with pytest.raises(
             InputError, match=r"^task 'stsb', column 'score': expected a (number|list of 2 numbers) a row"

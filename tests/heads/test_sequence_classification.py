@@ -14,7 +14,12 @@ from datasets import ClassLabel, List, Value
 from fixtures import tiny_inputs, tiny_model
 from mt_transformers import MultiTaskModel
 from mt_transformers.errors import InputError
-from mt_transformers.heads import LabelSource, SequenceClassificationHead, SequenceClassificationHeadConfig
+from mt_transformers.heads import (
+    EncodedRows,
+    LabelSource,
+    SequenceClassificationHead,
+    SequenceClassificationHeadConfig,
+)
 
 ABC = ["a", "b", "c"]
 LOGITS = [[math.log(1), math.log(2), math.log(5)], [math.log(4), math.log(2), math.log(2)]]
@@ -179,7 +184,7 @@ def test_weights_are_saved_and_loaded(tmp_path: Path) -> None:
 def test_encoding() -> None:
     config = make_config()
     values = [0, -1, 1]
-    encoded = config.encode_labels(values, source(ClassLabel(names=["b", "c"])), range(3), [])
+    encoded = config.encode_labels(values, source(ClassLabel(names=["b", "c"])), EncodedRows(range(3)))
     assert encoded == [1, -100, 2]
     assert config.collate_labels([*encoded, None], 9).tolist() == [1, -100, 2, -100]
 
@@ -187,7 +192,7 @@ def test_encoding() -> None:
 def test_encoding_of_several_labels() -> None:
     config = make_config(problem_type="multi_label_classification")
     feature = List(ClassLabel(names=["c", "a"]))
-    encoded = config.encode_labels([[0, 1], [], None, [1]], source(feature), range(4), [])
+    encoded = config.encode_labels([[0, 1], [], None, [1]], source(feature), EncodedRows(range(4)))
     labels = config.collate_labels([*encoded, None], 9)
     assert labels[[0, 1, 3]].tolist() == [[1, 0, 1], [0, 0, 0], [1, 0, 0]]
     assert bool(labels[[2, 4]].isnan().all())
@@ -196,7 +201,7 @@ def test_encoding_of_several_labels() -> None:
 def test_encoding_of_several_labels_names_the_row() -> None:
     config = make_config(problem_type="multi_label_classification")
     with pytest.raises(InputError, match="task 'snips', column 'intent', row 8: label 'zebra' is not among"):
-        config.encode_labels([["a"], [], ["b", "zebra"]], source(List(Value("string"))), [5, 7, 8], [])
+        config.encode_labels([["a"], [], ["b", "zebra"]], source(List(Value("string"))), EncodedRows([5, 7, 8]))
     with pytest.raises(InputError, match="expected a list of labels a row, found Value"):
         config.complete([source(Value("string"), ["a"])])
 

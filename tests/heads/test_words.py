@@ -36,6 +36,14 @@ def encode(tokenizer: Any, *texts: Any, **options: Any) -> Any:
         ("\u97f3\u697d\u3092", ["\u97f3", "\u697d", "\u3092"]),
         ("\u0645\u0631\u062d\u0628\u0627 \u0628\u0643", ["\u0645\u0631\u062d\u0628\u0627", "\u0628\u0643"]),
         ("hi\U0001f600\U0001f600", ["hi", "\U0001f600", "\U0001f600"]),
+        # accents, vowel signs and joiners belong to what stands before them
+        ("e\u0301te\u0301 \u0301", ["e\u0301te\u0301", "\u0301"]),
+        ("\u0939\u093f\u0928\u094d\u0926\u0940", ["\u0939\u093f\u0928\u094d\u0926\u0940"]),
+        ("\u0645\u064f\u062d\u064e\u0645", ["\u0645\u064f\u062d\u064e\u0645"]),
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"]),
+        ("\u304b\u3099\u97f3", ["\u304b\u3099", "\u97f3"]),
+        ("\u2764\ufe0fart'\u0301s", ["\u2764\ufe0f", "art", "'\u0301", "s"]),
+        ("\U0001f468\u200d\U0001f469", ["\U0001f468\u200d", "\U0001f469"]),
     ],
 )
 def test_split_words(text: str, expected: list[str]) -> None:
@@ -115,6 +123,11 @@ def test_words_behind_the_maximum_length_have_no_sub_token(as_words: bool) -> No
 def test_only_the_first_text_of_a_pair_has_words() -> None:
     encoding = encode(tiny_tokenizer(), ["play music"], ["the film is great"])
     assert find_words(encoding, 0, "play music") == [(1, "play", 0, 4), (2, "music", 5, 10)]
+    # also where the first text was cut, so that tokens of the second stand at places of its words
+    cut = encode(
+        tiny_tokenizer(), ["play music by dido"], ["the film is great"], truncation="only_first", max_length=9
+    )
+    assert find_words(cut, 0, "play music by dido") == [(1, "play", 0, 4), (2, "music", 5, 10)]
 
 
 def test_a_sub_token_over_several_words_stands_for_the_first() -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertModel
+from transformers import BertModel, ByT5Tokenizer, Wav2Vec2FeatureExtractor
 
+from backbones import tiny_backbone_config
 from fixtures import SLOTS, tiny_bert_config, tiny_model, tiny_tokenizer
+from mt_transformers.data import Processing
 from mt_transformers.errors import InputError
 from mt_transformers.inference import MultiTaskPredictor, check_row, load_model
 
@@ -210,6 +212,72 @@ def test_long_texts_are_cut_and_counted(predictor: MultiTaskPredictor) -> None:
     assert predictor.truncated_rows == 3
 
 
+# rows of several sequences
+
+SEVERAL: dict[str, Any] = {
+    "mood": {"head_type": "sequence_classification", "id2label": ["negative", "positive"]},
+    "choice": {"head_type": "multiple_choice"},
+    "answer": {"head_type": "question_answering", "stride": 2},
+}
+CONTEXT = "the film is great . the book is dull . the song is lovely . the play is poor ."
+
+
+def test_rows_of_several_sequences_are_answered_as_alone() -> None:
+    predictor = MultiTaskPredictor(tiny_model(SEVERAL), tiny_tokenizer_of(16), batch_size=3)
+    rows: list[Any] = [
+        {"question": "is the film great", "context": CONTEXT},
+        {"text": "the film is", "choices": ["great", "awful .", "a new song by dido"]},
+        "play dido",
+        {"question": "is the book dull", "context": "the book is dull ."},
+        {"text": "the song is", "choices": ["lovely"]},
+        {"question": "", "context": CONTEXT * 2},
+        {"choices": ["play", "music by adele"]},
+    ]
+    answers = predictor(rows)
+    assert [set(answer) for answer in answers] == [
+        {"mood", "answer"},
+        {"choice"},
+        {"mood"},
+        {"mood", "answer"},
+        {"choice"},
+        {"mood", "answer"},
+        {"choice"},
+    ]
+    for row, answer in zip(rows, answers, strict=True):
+        assert same(answer, predictor([row])[0])
+    for row, answer in zip(rows, answers, strict=True):
+        if "answer" in answer:
+            found = answer["answer"]
+            assert row["context"][found["start"] : found["end"]] == found["answer"]
+
+
+def tiny_tokenizer_of(length: int) -> Any:
+    """The tiny tokenizer, which takes so many tokens."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.model_max_length = length
+    return tokenizer
+
+
+def test_a_head_of_one_sequence_reads_the_first_window() -> None:
+    model = tiny_model({"mood": SEVERAL["mood"]})
+    predictor = MultiTaskPredictor(model, tiny_tokenizer_of(16))
+    rows = [{"question": "is it great", "context": CONTEXT}, {"question": "is it", "context": "the film"}]
+    long, short = predictor(rows)
+    # 3 tokens of the question and 3 special ones leave 10 for the context
+    first = {"text": "is it great", "text_pair": " ".join(CONTEXT.split()[:10])}
+    assert same(long, predictor([first])[0])
+    assert same(short, predictor([{"text": "is it", "text_pair": "the film"}])[0])
+
+
+def test_only_heads_that_answer_are_asked_for_their_sequences() -> None:
+    predictor = MultiTaskPredictor(tiny_model(SEVERAL), tiny_tokenizer_of(16))
+    row = {"question": "is it great", "context": CONTEXT}
+    everything, mood = predictor([row])[0], predictor([row], heads=["mood"])[0]
+    assert set(mood) == {"mood"}
+    assert same(mood["mood"], everything["mood"])
+    assert predictor([row], heads=["choice"]) == [{}]
+
+
 # rows that cannot be used
 
 
@@ -219,17 +287,18 @@ def test_long_texts_are_cut_and_counted(predictor: MultiTaskPredictor) -> None:
         (None, "expected a text or an object, found NoneType"),
         (5, "expected a text or an object, found int"),
         (["play"], "expected a text or an object, found list"),
-        ({}, "expected either 'text' or 'tokens', found []"),
-        ({"task": "moods"}, "expected either 'text' or 'tokens'"),
-        ({"text": "a", "tokens": ["a"]}, "expected either 'text' or 'tokens', found ['text', 'tokens']"),
-        ({"text_pair": "a"}, "expected either 'text' or 'tokens'"),
+        ({}, "inputs: expected one of [text; text, text_pair; tokens; "),
+        ({}, "; found none."),
+        ({"task": "moods"}, "; found none."),
+        ({"text": "a", "tokens": ["a"]}, "; found text, tokens."),
+        ({"text_pair": "a"}, "; found text_pair."),
         ({"txt": "a"}, "unknown key 'txt', did you mean 'text'?"),
         ({"text": 5}, "text: expected a text, found int"),
         ({"text": None}, "text: expected a text, found NoneType"),
         ({"text": "a", "text_pair": ["b"]}, "text_pair: expected a text, found list"),
         ({"tokens": "a b"}, "tokens: expected a list of words"),
         ({"tokens": ["a", 5]}, "tokens: expected a list of words"),
-        ({"tokens": ["a"], "text_pair": "b"}, "tokens: expected a list of words, without a text_pair"),
+        ({"tokens": ["a"], "text_pair": "b"}, "; found text_pair, tokens."),
         ({"text": "a", "task": "mods"}, "unknown task 'mods', did you mean 'moods'"),
         ({"text": "a", "task": 5}, "unknown task 5"),
         ({"text": "a", "task": None}, "unknown task None"),
@@ -253,18 +322,6 @@ def test_rows_that_cannot_be_used_are_named(predictor: MultiTaskPredictor, row: 
     assert message in str(caught.value)
 
 
-def test_halves_of_a_surrogate_pair_in_two_words_are_refused() -> None:
-    """Joined they would look like a whole one, and the tokenizer takes each word by itself."""
-    with pytest.raises(InputError, match="surrogate without its pair"):
-        check_row({"tokens": ["\ud83d", "\ude00"]}, {})
-
-
-def test_check_row_leaves_its_argument_alone() -> None:
-    row = {"text": "a"}
-    assert check_row(row, {}) == {"text": "a"}
-    assert row == {"text": "a"}
-
-
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_a_batch_without_rows_is_refused(batch_size: int) -> None:
     with pytest.raises(InputError, match="expected a batch size of at least 1"):
@@ -272,12 +329,23 @@ def test_a_batch_without_rows_is_refused(batch_size: int) -> None:
 
 
 def test_a_slow_tokenizer_is_refused() -> None:
-    class SlowTokenizer:
-        is_fast = False
+    with pytest.raises(InputError, match="expected a fast tokenizer, found ByT5Tokenizer"):
+        MultiTaskPredictor(tiny_model(), ByT5Tokenizer())
 
-    slow: Any = SlowTokenizer()
-    with pytest.raises(InputError, match="expected a fast tokenizer, found SlowTokenizer"):
-        MultiTaskPredictor(tiny_model(), slow)
+
+def test_a_tokenizer_that_the_model_does_not_read_may_be_any() -> None:
+    model = tiny_model({"mood": SEVERAL["mood"]}, tiny_backbone_config("wav2vec2"))
+    processing = Processing(ByT5Tokenizer(), None, Wav2Vec2FeatureExtractor())
+    clips = [{"audio": [0.5, -0.25, 0.0, 0.125] * count} for count in (80, 40)]
+    answers = MultiTaskPredictor(model, processing)(clips)
+    assert [set(answer) for answer in answers] == [{"mood"}, {"mood"}]
+    with pytest.raises(InputError, match=r"^row 0: expected a fast tokenizer, found ByT5Tokenizer"):
+        MultiTaskPredictor(model, processing)(["play"])
+
+
+def test_what_prepares_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^processing_class: expected the backbone's tokenizer, .*, found object\.$"):
+        MultiTaskPredictor(tiny_model(), object())
 
 
 # folders

@@ -276,6 +276,15 @@ def test_a_head_that_ran_without_labels_is_not_scored() -> None:
     assert set(model.get_metrics()) == {"intent_accuracy", "intent_f1_macro"}
 
 
+def test_a_head_whose_metrics_need_more_than_labels_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, labels = tiny_model(), {"intent": torch.tensor([0, 1, 2, 0]), "stars": torch.tensor([1.0, 2.0, 3.0, 4.0])}
+    model.track_metrics = True
+    model(**tiny_inputs(), labels=labels)
+    assert {"intent_accuracy", "stars_mse"} <= set(model.get_metrics())
+    monkeypatch.setattr(type(model.heads["stars"].config), "needs_gold", True)
+    assert set(model.get_metrics()) == {"intent_accuracy", "intent_f1_macro"}
+
+
 def test_rows_of_another_task_are_not_counted() -> None:
     """AllenNLP's batches have labels of every task for every row; the task says whose they are."""
     model = tracking_model(HEADS)

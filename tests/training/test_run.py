@@ -11,8 +11,9 @@ import pytest
 import torch
 from datasets import Dataset, Features, Value
 from safetensors.torch import load_file
+from tokenizers import pre_tokenizers
 from training.recipes import recipe_values, write_recipe
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, GPT2Config, GPT2Model, GPT2Tokenizer
 
 from fixtures import INTENTS, MOODS, SLOTS, tiny_inputs, two_tasks
 from mt_transformers import MultiTaskTrainer, Task
@@ -23,7 +24,6 @@ from mt_transformers.training import (
     LoadedRecipe,
     build_trainer,
     load_recipe,
-    load_tokenizer,
     plan_recipe,
     read_recipe,
     run_recipe,
@@ -96,8 +96,12 @@ def test_heads_of_a_trained_model_take_the_place_of_the_recipes(tmp_path: Path, 
         ("--heads.mood.metrics=[acuracy]", "mood.*acuracy"),
         ("--tasks.moods.labels.nood=label", "task 'moods'.*unknown head 'nood', did you mean 'mood'"),
         ("--tasks.moods.labels.mood=lable", "task 'moods'.*unknown column 'lable', did you mean 'label'"),
-        ("--tasks.moods.labels.mood=3", "task 'moods'.*column 3"),
-        ("--tasks.moods.labels.mood=[a]", "task 'moods'"),
+        ("--tasks.moods.labels.mood=3", "task 'moods': labels, 'mood': expected a column, .*, found 3"),
+        (
+            "--tasks.moods.labels.mood=[label]",
+            r"task 'moods': labels, 'mood': expected a column, .*, found \['label'\]",
+        ),
+        ("--tasks.moods.labels.mood={part: 3}", "task 'moods': labels, 'mood': expected a column, "),
         ("--tasks.moods.inputs.text=[a]", "task 'moods'"),
         ("--tasks.moods.inputs.text=txt", "task 'moods'.*unknown column 'txt', did you mean 'text'"),
         ("--tasks.moods.dataset.path=5", "task 'moods'"),
@@ -192,26 +196,31 @@ def test_the_recipe_reaches_the_model(tmp_path: Path, values: dict[str, Any], ti
     assert torch.equal(loaded_weight, weights["embeddings.word_embeddings.weight"])
 
 
-def test_a_tokenizer_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"the tokenizer of .* cannot be loaded"):
-        load_tokenizer(str(tmp_path), two_tasks())
+def test_a_tokenizer_that_is_not_there_is_refused(tmp_path: Path, values: dict[str, Any]) -> None:
+    GPT2Model(tiny_gpt2(20)).save_pretrained(tmp_path / "bare")
+    found = loaded(tmp_path, values, f"--backbone={tmp_path / 'bare'}")
+    with pytest.raises(InputError, match=r"the tokenizer .*of '.*/bare' cannot be loaded"):
+        build_trainer(found)
 
 
-def test_byte_level_tokenizers_put_a_space_before_words(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import GPT2Tokenizer
+def tiny_gpt2(vocab_size: int) -> GPT2Config:
+    ids = {"bos_token_id": 0, "eos_token_id": 0}
+    return GPT2Config(vocab_size=vocab_size, n_embd=32, n_layer=1, n_head=4, n_positions=64, **ids)
 
+
+def test_byte_level_tokenizers_put_a_space_before_words(tmp_path: Path, values: dict[str, Any]) -> None:
+    folder = tmp_path / "gpt2"
     symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({symbol: index for index, symbol in enumerate(symbols)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    (tmp_path / "vocab.json").write_text(json.dumps({symbol: index for index, symbol in enumerate(symbols)}))
-    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
-    GPT2Tokenizer.from_pretrained(tmp_path, unk_token="!", bos_token="!", eos_token="!").save_pretrained(tmp_path)
-    tasks = two_tasks()
-    words = load_tokenizer(str(tmp_path), tasks)(["a", "b"], is_split_into_words=True)
-    assert words.tokens() == ["Ġ", "a", "Ġ", "b"]
-    only_text = load_tokenizer(str(tmp_path), {"moods": tasks["moods"]})
+    GPT2Model(tiny_gpt2(len(symbols))).save_pretrained(folder)
+    (folder / "vocab.json").write_text(json.dumps({symbol: index for index, symbol in enumerate(symbols)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    GPT2Tokenizer.from_pretrained(folder, unk_token="!", bos_token="!", eos_token="!").save_pretrained(folder)
+    both = build_trainer(loaded(tmp_path, values, f"--backbone={folder}")).processing_class
+    assert both(["a", "b"], is_split_into_words=True).tokens() == ["Ġ", "a", "Ġ", "b"]
+    # padding is masked, so that any token will do
+    assert both.pad_token == "!"
+    del values["tasks"]["requests"], values["heads"]["intent"], values["heads"]["slots"]
+    only_text = build_trainer(loaded(tmp_path, values, f"--backbone={folder}")).processing_class
     assert only_text("a b").tokens() == ["a", "Ġ", "b"]
 
 

@@ -378,7 +378,9 @@ def test_other_arguments_are_refused(two_tasks: dict[str, Task], quiet_model: Mo
 
 def test_a_missing_tokenizer_is_refused(two_tasks: dict[str, Task], quiet_model: Models, tmp_path: Any) -> None:
     args = MultiTaskTrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
-    with pytest.raises(InputError, match="processing_class: expected the tokenizer"):
+    with pytest.raises(
+        InputError, match="processing_class: expected the backbone's tokenizer, or what else reads its inputs"
+    ):
         MultiTaskTrainer(quiet_model(), args, tasks=two_tasks)
 
 
