@@ -15,10 +15,15 @@ from ..errors import check_known
 if TYPE_CHECKING:
     import evaluate
 
+    from .answers import AnswerF1 as AnswerF1
+    from .answers import ExactMatch as ExactMatch
     from .classification import F1 as F1
     from .classification import Accuracy as Accuracy
     from .classification import MatthewsCorrelation as MatthewsCorrelation
     from .entities import EntityF1 as EntityF1
+    from .language_modeling import NegativeLogLikelihood as NegativeLogLikelihood
+    from .language_modeling import Perplexity as Perplexity
+    from .parsing import AttachmentScore as AttachmentScore
     from .regression import MeanSquaredError as MeanSquaredError
     from .regression import Pearson as Pearson
     from .regression import Spearman as Spearman
@@ -27,10 +32,15 @@ __all__ = [
     "F1",
     "METRIC_NAMES",
     "Accuracy",
+    "AnswerF1",
+    "AttachmentScore",
     "EntityF1",
+    "ExactMatch",
     "MatthewsCorrelation",
     "MeanSquaredError",
+    "NegativeLogLikelihood",
     "Pearson",
+    "Perplexity",
     "Spearman",
     "higher_is_better",
     "load_metric",
@@ -49,14 +59,21 @@ class _Entry(NamedTuple):
 # Own name -> its entry. The names, the lazy classes and the directions come from this table.
 _METRICS = {
     "accuracy": _Entry("classification", "Accuracy", {}, True),
+    "answer_f1": _Entry("answers", "AnswerF1", {}, True),
     "entity_f1": _Entry("entities", "EntityF1", {}, True),
+    "exact_match": _Entry("answers", "ExactMatch", {}, True),
     "f1_macro": _Entry("classification", "F1", {"average": "macro"}, True),
     "f1_micro": _Entry("classification", "F1", {"average": "micro"}, True),
     "f1_weighted": _Entry("classification", "F1", {"average": "weighted"}, True),
+    "las": _Entry("parsing", "AttachmentScore", {"score": "las"}, True),
+    "las_universal": _Entry("parsing", "AttachmentScore", {"score": "las_universal"}, True),
     "matthews_correlation": _Entry("classification", "MatthewsCorrelation", {}, True),
     "mse": _Entry("regression", "MeanSquaredError", {}, False),
+    "nll": _Entry("language_modeling", "NegativeLogLikelihood", {}, False),
     "pearson": _Entry("regression", "Pearson", {}, True),
+    "perplexity": _Entry("language_modeling", "Perplexity", {}, False),
     "spearman": _Entry("regression", "Spearman", {}, True),
+    "uas": _Entry("parsing", "AttachmentScore", {"score": "uas"}, True),
 }
 
 _CLASSES = {entry.class_name: entry.module for entry in _METRICS.values()}

@@ -14,11 +14,21 @@ import mt_transformers.metrics
 from mt_transformers.metrics import METRIC_NAMES, higher_is_better, load_metric
 
 TAGS = [["B-X", "I-X", "O"], ["O", "B-Y", "O"]]
+ANSWERS = [(["The Rome.", ""], [["Rome", "Roma"], []]), (["in Oslo"], [["Oslo"]])]
+TREES = [
+    (
+        [{"heads": [2, 0], "deprels": ["obl:agent", "root"]}, {"heads": [], "deprels": []}],
+        [{"heads": [2, 0], "deprels": ["obl", "root"]}, {"heads": [], "deprels": []}],
+    ),
+    ([{"heads": [0, 2], "deprels": ["root", "punct"]}], [{"heads": [0, 1], "deprels": ["root", "punct"]}]),
+]
 
 # Name, constructor arguments, two batches of (predictions, references).
 CASES = [
     ("accuracy", {}, [([0, 1], [0, 1]), ([1, 2], [1, 0])]),
     ("accuracy", {"multilabel": True}, [([[0, 1]], [[0, 1]]), ([[1, 1], [1, 0]], [[1, 0], [1, 0]])]),
+    ("exact_match", {}, ANSWERS),
+    ("answer_f1", {}, ANSWERS),
     ("f1_macro", {}, [([0, 1], [0, 1]), ([1, 2], [1, 0])]),
     ("f1_macro", {"multilabel": True}, [([[0, 1]], [[0, 1]]), ([[1, 1], [1, 0]], [[1, 0], [1, 0]])]),
     ("f1_micro", {}, [([0, 1], [0, 1]), ([1, 2], [1, 0])]),
@@ -28,6 +38,11 @@ CASES = [
     ("spearman", {}, [([0.5, 1.0], [0.0, 1.0]), ([2.0], [1.5])]),
     ("mse", {}, [([0.5, 1.0], [0.0, 1.0]), ([2.0], [1.5])]),
     ("mse", {}, [([[0.5, 1.0]], [[0.0, float("nan")]]), ([[2.0, 3.0]], [[1.5, 3.5]])]),
+    ("nll", {}, [([6.0, 1.5], [3, 1]), ([0.5], [2])]),
+    ("perplexity", {}, [([6.0, 1.5], [3, 1]), ([0.5], [2])]),
+    ("las", {}, TREES),
+    ("las_universal", {}, TREES),
+    ("uas", {}, TREES),
     ("entity_f1", {}, [(TAGS, TAGS), ([["O", "O"]], [["B-X", "O"]])]),
     ("entity_f1", {"scheme": "bioes"}, [([["S-X"]], [["S-X"]]), ([["B-X", "E-X"]], [["B-X", "I-X"]])]),
 ]
@@ -50,21 +65,28 @@ def run_python(code: str, **environment: str) -> str:
 def test_the_names() -> None:
     assert METRIC_NAMES == (
         "accuracy",
+        "answer_f1",
         "entity_f1",
+        "exact_match",
         "f1_macro",
         "f1_micro",
         "f1_weighted",
+        "las",
+        "las_universal",
         "matthews_correlation",
         "mse",
+        "nll",
         "pearson",
+        "perplexity",
         "spearman",
+        "uas",
     )
     assert {name for name, _, _ in CASES} == set(METRIC_NAMES)
 
 
 @pytest.mark.parametrize("name", METRIC_NAMES)
-def test_only_the_error_is_better_when_lower(name: str) -> None:
-    assert higher_is_better(name) is (name != "mse")
+def test_only_errors_and_losses_are_better_when_lower(name: str) -> None:
+    assert higher_is_better(name) is (name not in ("mse", "nll", "perplexity"))
 
 
 @pytest.mark.parametrize("name", mt_transformers.metrics.__all__)
@@ -111,7 +133,9 @@ def test_batches_added_equal_all_rows_at_once(
     assert by_row.compute(predictions=batches[-1][0], references=batches[-1][1]) == at_once
 
 
-@pytest.mark.parametrize("name", ["accuracy", "f1_macro", "matthews_correlation", "pearson", "spearman", "mse"])
+@pytest.mark.parametrize(
+    "name", ["accuracy", "f1_macro", "matthews_correlation", "pearson", "spearman", "mse", "nll", "perplexity"]
+)
 def test_arrays_equal_lists(name: str) -> None:
     predictions, references = [0, 2, 1, 1], [0, 1, 1, 2]
     expected = load_metric(name).compute(predictions=predictions, references=references)
