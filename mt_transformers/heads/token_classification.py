@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import InputError
-from .base import IGNORED, Head, LabelSource, Word, full_precision
+from .base import IGNORED, EncodedRows, Head, LabelSource, SourceRow, Word, full_precision
 from .labels import ClassHeadConfig, check_label_feature, element_feature, label_ids
+from .linear_chain import LinearChainCrf
 from .registry import register_head
 from .transitions import (
     LabelScheme,
@@ -23,6 +24,7 @@ from .transitions import (
     entity_spans,
     find_scheme,
 )
+from .words import first_sub_tokens
 
 __all__ = ["TokenClassificationHead", "TokenClassificationHeadConfig"]
 
@@ -36,12 +38,17 @@ class TokenClassificationHeadConfig(ClassHeadConfig):
         label_scheme (`str`, *optional*, defaults to `"auto"`):
             `bio` or `bioes` where the labels mark entities: only valid sequences are predicted, and entities are
             scored. `plain` where each word has a label of its own. `auto` goes by the label names.
+        crf (`bool`, *optional*, defaults to `False`):
+            Whether labels are learned and predicted as sequences, by a linear-chain conditional random field. The loss
+            is still one a word: minus the log probability of the rows' labels, divided by their words.
         classifier_dropout (`float`, *optional*, defaults to 0.1): Dropout before the classifier (fraction).
     """
 
     word_level: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ("encoded_text", "encoded_text_decoder")
 
     label_scheme: LabelScheme = "auto"
+    crf: bool = False
     classifier_dropout: float = 0.1
 
     def __post_init__(self) -> None:
@@ -49,6 +56,8 @@ class TokenClassificationHeadConfig(ClassHeadConfig):
             expected = ", ".join(get_args(LabelScheme))
             raise InputError(f"label_scheme: expected one of {expected}, found {self.label_scheme!r}.")
         super().__post_init__()
+        if type(self.crf) is not bool:
+            raise InputError(f"crf: expected true or false, found {self.crf!r}.")
         if not 0 <= self.classifier_dropout < 1:
             raise InputError(f"classifier_dropout: expected a fraction in [0, 1), found {self.classifier_dropout!r}.")
         if self.label_scheme in ("bio", "bioes") and self.names:
@@ -79,16 +88,14 @@ class TokenClassificationHeadConfig(ClassHeadConfig):
         if self.label_scheme in ("bio", "bioes"):
             check_scheme(self.names, self.label_scheme)
 
-    def encode_labels(
-        self, values: Sequence[Any], source: LabelSource, rows: Sequence[int], word_ids: Sequence[list[int | None]]
-    ) -> list[Any]:
+    def encode_labels(self, values: Sequence[Any], source: LabelSource, rows: EncodedRows) -> list[Any]:
         feature = self.class_feature(source)
         check_label_feature(feature, source)
         flat = [label for value in values for label in value or ()]
-        owner = [row for row, value in zip(rows, values, strict=True) for _ in value or ()]
+        owner = [row for row, value in zip(rows.numbers, values, strict=True) for _ in value or ()]
         ids = label_ids(flat, feature, source, owner, self)
         encoded, start = [], 0
-        for value, words in zip(values, word_ids, strict=True):
+        for value, words in zip(values, rows.word_ids, strict=True):
             end = start + len(value or ())
             encoded.append(_on_first_sub_tokens(ids[start:end], words))
             start = end
@@ -101,15 +108,17 @@ class TokenClassificationHeadConfig(ClassHeadConfig):
                 collated[row, : len(label)] = label
         return torch.from_numpy(collated)
 
-    def metric_inputs(self, metric: str, predictions: np.ndarray, references: np.ndarray) -> tuple[Any, Any]:
-        kept = references != IGNORED
+    def metric_inputs(
+        self, metric: str, predictions: np.ndarray, labels: np.ndarray, gold: Sequence[Any] | None = None
+    ) -> tuple[Any, Any]:
+        kept = labels != IGNORED
         if not metric.startswith("entity"):
-            return predictions[kept], references[kept]
+            return predictions[kept], labels[kept]
         names = np.array(self.names, dtype=object)
         rows = np.flatnonzero(kept.any(axis=1))
         return (
             [names[predictions[row, kept[row]]].tolist() for row in rows],
-            [names[references[row, kept[row]]].tolist() for row in rows],
+            [names[labels[row, kept[row]]].tolist() for row in rows],
         )
 
     def metric_options(self, metric: str) -> dict[str, Any]:
@@ -118,18 +127,18 @@ class TokenClassificationHeadConfig(ClassHeadConfig):
 
 def _on_first_sub_tokens(ids: np.ndarray, word_ids: list[int | None]) -> list[int]:
     """Labels of words, put on the first sub-token of each; all other sub-tokens are ignored."""
-    encoded, last = [IGNORED] * len(word_ids), None
-    for position, word in enumerate(word_ids):
-        if word is not None and word != last and word < len(ids):
+    encoded = [IGNORED] * len(word_ids)
+    for word, position in first_sub_tokens(word_ids).items():
+        if word < len(ids):
             encoded[position] = int(ids[word])
-        last = word
     return encoded
 
 
 @register_head("token_classification")
 class TokenClassificationHead(Head):
     """
-    Classify words by the encoding of their first sub-token (Devlin et al. 2019, section 5.3).
+    Classify words by the encoding of their first sub-token (Devlin et al. 2019, section 5.3), each by itself or, with
+    `crf`, as a sequence (see [`LinearChainCrf`]).
 
     Args:
         config ([`TokenClassificationHeadConfig`]): The head's config.
@@ -143,6 +152,7 @@ class TokenClassificationHead(Head):
         super().__init__(config, hidden_size)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(hidden_size, cast(int, config.num_labels))
+        self.crf = LinearChainCrf(cast(int, config.num_labels), self._allowed) if config.crf else None
 
     def forward(
         self, encoded: torch.Tensor, encoded_mask: torch.Tensor, labels: torch.Tensor | None = None
@@ -151,28 +161,52 @@ class TokenClassificationHead(Head):
         logits = self.classifier(self.dropout(encoded))
         if labels is None:
             return {"logits": logits}
+        if self.crf is not None:
+            return {
+                "logits": logits,
+                "row_losses": self.crf.negative_log_likelihood(logits, labels, labels != IGNORED),
+            }
         # (rows, sequence_length)
         losses = functional.cross_entropy(
             full_precision(logits).transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
         )
         return {"logits": logits, "row_losses": losses.sum(dim=1)}
 
+    @property
+    def _allowed(self) -> torch.Tensor | None:
+        scheme = self.config.scheme
+        return None if scheme == "plain" else allowed_transitions(tuple(self.config.names), scheme)
+
     def _best_labels(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Ids of the best labels, shape `(rows, sequence_length)`; a valid sequence where the labels mark entities."""
-        if self.config.scheme == "plain":
-            return logits.argmax(dim=-1)
-        return best_valid_sequence(logits, mask, allowed_transitions(tuple(self.config.names), self.config.scheme))
+        if self.crf is not None:
+            return self.crf.best_sequence(logits, mask)
+        allowed = self._allowed
+        return logits.argmax(dim=-1) if allowed is None else best_valid_sequence(logits, mask, allowed)
+
+    def _probabilities(self, logits: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Probability of each label, shape `(rows, sequence_length)`; under a CRF over all sequences that hold it."""
+        if self.crf is None:
+            return logits.softmax(dim=-1).gather(2, labels.unsqueeze(2)).squeeze(2)
+        # the loss of a sequence falls with the logit of one of its labels as fast as that label is improbable
+        with torch.inference_mode(False), torch.enable_grad():
+            logits = logits.detach().clone().requires_grad_()
+            losses = self.crf.negative_log_likelihood(logits, labels, mask)
+            (slopes,) = torch.autograd.grad(losses.sum(), logits)
+        return (1 + slopes.gather(2, labels.unsqueeze(2)).squeeze(2)).clamp(min=0, max=1)
 
     def predictions(self, outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
         return self._best_labels(outputs["logits"], labels != IGNORED)
 
-    def decode(self, outputs: dict[str, torch.Tensor], words: Sequence[Sequence[Word]]) -> list[Any]:
+    def decode(self, outputs: dict[str, torch.Tensor], rows: Sequence[SourceRow]) -> list[Any]:
+        words = [row.words for row in rows]
         logits = full_precision(outputs["logits"])
         mask = torch.zeros(logits.shape[:2], dtype=torch.bool)
-        for row, row_words in enumerate(words):
-            mask[row, [word.position for word in row_words]] = True
-        best = self._best_labels(logits, mask.to(logits.device))
-        scores = logits.softmax(dim=-1).gather(2, best.unsqueeze(2)).squeeze(2)
+        for number, row_words in enumerate(words):
+            mask[number, [word.position for word in row_words]] = True
+        mask = mask.to(logits.device)
+        best = self._best_labels(logits, mask)
+        scores = self._probabilities(logits, mask, best)
         answer = self._words if self.config.scheme == "plain" else self._entities
         return [
             answer(row_words, row_best, row_scores)

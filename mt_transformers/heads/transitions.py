@@ -10,7 +10,14 @@ import torch
 
 from ..errors import InputError
 
-__all__ = ["LabelScheme", "allowed_transitions", "best_valid_sequence", "entity_spans", "find_scheme"]
+__all__ = [
+    "LabelScheme",
+    "allowed_transitions",
+    "best_sequence",
+    "best_valid_sequence",
+    "entity_spans",
+    "find_scheme",
+]
 
 LabelScheme = Literal["auto", "bio", "bioes", "plain"]
 
@@ -84,15 +91,19 @@ def allowed_transitions(names: tuple[str, ...], scheme: str) -> torch.Tensor:
                 [1, 1, 0, 1]], dtype=torch.int32)
     """
     states: list[str | None] = [*names, None]
-    return torch.tensor([[_may_follow(last, tag, scheme) for tag in states] for last in states])
+    table = [[_may_follow(last, tag, scheme) for tag in states] for last in states]
+    # the table is kept: on the CPU even where a model is being built without weights, and no inference tensor even
+    # where a prediction asks first
+    with torch.inference_mode(False):
+        return torch.tensor(table, device="cpu")
 
 
 def best_valid_sequence(logits: torch.Tensor, mask: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
     """
     Find for each row the label sequence with the highest sum of log probabilities among the allowed ones.
 
-    Source: Viterbi (1967), without learned transition scores. A row whose labels allow no sequence at all keeps the
-    best one with the fewest violations.
+    [`best_sequence`] without learned transition scores: what turns logits into log probabilities is the same for all
+    labels of a place, so that the sum of logits ranks the sequences alike.
 
     Args:
         logits (`torch.Tensor` of shape `(rows, sequence_length, num_labels)`): Scores of the labels.
@@ -108,30 +119,69 @@ def best_valid_sequence(logits: torch.Tensor, mask: torch.Tensor, allowed: torch
         >>> best_valid_sequence(logits, torch.tensor([[True, True]]), allowed)
         tensor([[1, 2]])
     """
+    allowed = allowed.to(logits.device)
+    return best_sequence(logits, mask, torch.zeros_like(allowed, dtype=torch.float64), allowed)
+
+
+def best_sequence(
+    logits: torch.Tensor, mask: torch.Tensor, transitions: torch.Tensor, allowed: torch.Tensor | None = None
+) -> torch.Tensor:
+    """
+    Find for each row the label sequence with the highest sum of logits and transition scores among the allowed ones.
+
+    Source: Viterbi (1967), https://doi.org/10.1109/TIT.1967.1054010. A row whose labels allow no sequence at all keeps
+    the best one with the fewest violations.
+
+    Args:
+        logits (`torch.Tensor` of shape `(rows, sequence_length, num_labels)`): Scores of the labels.
+        mask (`torch.Tensor` of shape `(rows, sequence_length)`): True where the sequence goes on; the rest is skipped.
+        transitions (`torch.Tensor` of shape `(num_labels + 1, num_labels + 1)`):
+            Scores of the column's label after the row's; the last row is the start of a sequence, the last column its
+            end.
+        allowed (`torch.Tensor` of shape `(num_labels + 1, num_labels + 1)`, *optional*):
+            See [`allowed_transitions`]. Without it everything is allowed.
+
+    Returns:
+        `torch.Tensor` of shape `(rows, sequence_length)`: Ids of the labels; 0 where `mask` is False.
+
+    Example:
+        >>> logits = torch.tensor([[[0.0, 2.0, 3.0], [0.0, 1.0, 2.0]]])
+        >>> transitions = torch.zeros(4, 4)
+        >>> transitions[2, 2] = -5.0
+        >>> best_sequence(logits, torch.tensor([[True, True]]), transitions)
+        tensor([[2, 1]])
+    """
     rows, length, num_labels = logits.shape
-    # in float64, so that the digits of the scores survive beside the penalty
-    scores = logits.double().log_softmax(dim=-1)
-    # a violation costs more than any sequence of log probabilities can make up for
-    penalty = torch.zeros_like(allowed, dtype=scores.dtype).masked_fill(~allowed, -1e6).to(logits.device)
+    # in float64, so that the digits of the scores survive beside the cost of a violation
+    logits, transitions = logits.double(), transitions.double().expand(rows, -1, -1)
+    if allowed is not None:
+        transitions = torch.where(allowed, transitions, transitions - _violation_cost(logits, mask, transitions))
     # (rows, num_labels + 1), the last state being the start
-    best = torch.full((rows, num_labels + 1), -1e9, dtype=scores.dtype, device=logits.device)
+    best = torch.full((rows, num_labels + 1), -torch.inf, dtype=logits.dtype, device=logits.device)
     best[:, -1] = 0
     stay = torch.arange(num_labels + 1, device=logits.device).expand(rows, -1)
     pointers = []
     for step in range(length):
         # (rows, num_labels)
-        reached, pointer = (best.unsqueeze(2) + penalty[:, :-1]).max(dim=1)
-        reached = torch.cat([reached + scores[:, step], torch.full_like(best[:, -1:], -1e9)], dim=1)
+        reached, pointer = (best.unsqueeze(2) + transitions[:, :, :-1]).max(dim=1)
+        reached = torch.cat([reached + logits[:, step], torch.full_like(best[:, -1:], -torch.inf)], dim=1)
         pointer = torch.cat([pointer, stay[:, -1:]], dim=1)
         active = mask[:, step, None]
         best = torch.where(active, reached, best)
         pointers.append(torch.where(active, pointer, stay))
-    state = (best + penalty[:, -1]).argmax(dim=1)
+    state = (best + transitions[:, :, -1]).argmax(dim=1)
     labels = torch.empty(rows, length, dtype=torch.long, device=logits.device)
     for step in reversed(range(length)):
         labels[:, step] = state
         state = pointers[step].gather(1, state.unsqueeze(1)).squeeze(1)
     return labels.masked_fill(~mask, 0)
+
+
+def _violation_cost(logits: torch.Tensor, mask: torch.Tensor, transitions: torch.Tensor) -> torch.Tensor:
+    """More than any two sequences of a row differ by, shape `(rows, 1, 1)`."""
+    spread = (logits.amax(dim=2) - logits.amin(dim=2)).masked_fill(~mask, 0).sum(dim=1)
+    steps = logits.shape[1] + 1
+    return (1 + spread + steps * (transitions.amax(dim=(1, 2)) - transitions.amin(dim=(1, 2))))[:, None, None]
 
 
 def entity_spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:

@@ -11,7 +11,14 @@ from datasets import ClassLabel, List, Value
 
 from fixtures import sub_word_tokenizer, tiny_tokenizer
 from mt_transformers.errors import InputError
-from mt_transformers.heads import LabelSource, TokenClassificationHead, TokenClassificationHeadConfig, Word
+from mt_transformers.heads import (
+    EncodedRows,
+    LabelSource,
+    SourceRow,
+    TokenClassificationHead,
+    TokenClassificationHeadConfig,
+    Word,
+)
 
 BIO = ["O", "B-singer", "I-singer", "B-city", "I-city"]
 FEATURE = List(ClassLabel(names=BIO))
@@ -35,7 +42,8 @@ ROW = ["singers", "in", "newyork", "playing"]
 
 
 def encode(values: list[Any], words: list[list[int | None]], **fields: Any) -> list[list[int]]:
-    return make_config(**fields).encode_labels(values, source(), range(10, 10 + len(values)), words)
+    rows = EncodedRows(range(10, 10 + len(values)), word_ids=words)
+    return make_config(**fields).encode_labels(values, source(), rows)
 
 
 def test_labels_go_to_the_first_sub_token_of_each_word() -> None:
@@ -68,20 +76,20 @@ def test_words_and_rows_without_a_label() -> None:
 
 def test_labels_by_name_from_a_column_in_another_order() -> None:
     feature = List(ClassLabel(names=["B-city", "O"]))
-    found = make_config().encode_labels([[0, 1]], source(feature), [0], word_ids([["rome", "is"]]))
+    rows = EncodedRows([0], word_ids=word_ids([["rome", "is"]]))
+    found = make_config().encode_labels([[0, 1]], source(feature), rows)
     assert found == [[-100, 3, 0, -100]]
-    by_text = make_config().encode_labels(
-        [["B-city", "O"]], source(List(Value("string"))), [0], word_ids([["rome", "is"]])
-    )
+    by_text = make_config().encode_labels([["B-city", "O"]], source(List(Value("string"))), rows)
     assert by_text == found
 
 
 def test_bad_labels_name_task_column_row_and_value() -> None:
     words = word_ids([["dido"], ["rome", "is"]])
+    rows = EncodedRows([10, 11], word_ids=words)
     with pytest.raises(InputError, match=r"^task 'snips', column 'slots', row 11: label 9 is out of range"):
         encode([[1], [0, 9]], words)
     with pytest.raises(InputError, match=r"^task 'snips', column 'slots', row 11: label 'B-x' is not among"):
-        make_config().encode_labels([["O"], ["O", "B-x"]], source(List(Value("string"))), [10, 11], words)
+        make_config().encode_labels([["O"], ["O", "B-x"]], source(List(Value("string"))), rows)
 
 
 def test_a_column_needs_a_list_of_labels() -> None:
@@ -164,7 +172,7 @@ WORDS = [Word(1, "singers", 0, 7), Word(4, "in", 8, 10), Word(5, "newyork", 11, 
 def test_entities_have_character_offsets_and_the_mean_score_of_their_words() -> None:
     # [CLS] sing ##er ##s in new ##york play ##ing [SEP]; what stands beside the first sub-tokens does not count
     predicted = logits([3, 1, 3, 3, 0, 3, 0, 4, 3, 3], 5)
-    answers = make_head().decode({"logits": predicted}, [WORDS])
+    answers = make_head().decode({"logits": predicted}, [SourceRow(WORDS)])
     assert answers == [
         [
             {"label": "singer", "score": pytest.approx(0.75), "start": 0, "end": 7},
@@ -176,7 +184,7 @@ def test_entities_have_character_offsets_and_the_mean_score_of_their_words() -> 
 def test_only_valid_sequences_are_answered() -> None:
     # I-singer cannot stand behind B-city: I-city, its runner-up, is the best that can
     predicted = logits([0, 0, 0, 0, 0, 3, 0, 2, 0, 0], 5, second=[0, 0, 0, 0, 0, 3, 0, 4, 0, 0])
-    answers = make_head().decode({"logits": predicted}, [WORDS])
+    answers = make_head().decode({"logits": predicted}, [SourceRow(WORDS)])
     assert answers == [
         [{"label": "city", "score": pytest.approx((0.75 + 0.2) / 2), "start": 11, "end": 26}],
     ]
@@ -185,7 +193,7 @@ def test_only_valid_sequences_are_answered() -> None:
 def test_plain_labels_are_answered_word_by_word() -> None:
     head = make_head(id2label=["NOUN", "ADP", "VERB"])
     predicted = logits([2, 0, 2, 2, 1, 0, 2, 2, 0, 0], 3)
-    answers = head.decode({"logits": predicted}, [WORDS])
+    answers = head.decode({"logits": predicted}, [SourceRow(WORDS)])
     assert answers == [
         [
             {"label": label, "score": pytest.approx(0.75), "text": word.text, "start": word.start, "end": word.end}
@@ -196,7 +204,7 @@ def test_plain_labels_are_answered_word_by_word() -> None:
 
 def test_rows_without_words() -> None:
     predicted = logits([1, 1, 1], 5).repeat(2, 1, 1)
-    answers = make_head().decode({"logits": predicted}, [[], [Word(1, "dido", 3, 7)]])
+    answers = make_head().decode({"logits": predicted}, [SourceRow(), SourceRow([Word(1, "dido", 3, 7)])])
     assert answers == [[], [{"label": "singer", "score": pytest.approx(0.75), "start": 3, "end": 7}]]
 
 
