@@ -8,18 +8,30 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+from datasets import Value
 from torch import nn
 from torch.nn import functional
 from training.recipes import recipe_values, write_recipe
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from fixtures import MOODS, VOCABULARY, tiny_inputs, tiny_model
+from fixtures import MOODS, VOCABULARY, tiny_inputs, tiny_model, tiny_tokenizer
 from mt_transformers import MultiTaskConfig, MultiTaskModel
+from mt_transformers.data import Processing
+from mt_transformers.data.preprocessing import make_encoder
+from mt_transformers.heads import get_head_class, get_head_config, head_types
 from mt_transformers.inference import MultiTaskPredictor, load_model
 from mt_transformers.training import load_recipe, read_recipe, run_recipe
+from mt_transformers.training.recipe import parse_recipe
 
-PAGE = (Path(__file__).resolve().parents[1] / "docs" / "migrating_from_allennlp.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGE = (DOCS / "migrating_from_allennlp.md").read_text(encoding="utf-8")
+YAML_BLOCKS = [
+    pytest.param(block, id=f"{page.stem}-{number}")
+    for page in sorted(DOCS.glob("*.md"))
+    for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M))
+]
 
 
 def python_block(heading: str) -> str:
@@ -208,3 +220,24 @@ def test_arguments_of_a_backbone_of_ones_own_are_known(mine: None) -> None:
     )
     assert output["intent_logits"].shape == (4, 3)
     assert torch.equal(output["token_ids"], inputs["input_ids"])
+
+
+@pytest.mark.parametrize("block", YAML_BLOCKS)
+def test_every_piece_of_a_recipe_is_right(block: str, tmp_path: Path) -> None:
+    """Heads and tasks are what they say, and each task has what its heads need."""
+    task = {"dataset": {"path": "any"}, "inputs": {"text": "text"}, "labels": {}}
+    values = {"backbone": "any", "tasks": {"any": task}, "training": {"output_dir": "out"}, **yaml.safe_load(block)}
+    recipe = parse_recipe(values, tmp_path)
+    heads = {name: get_head_config(name, fields) for name, fields in recipe.heads.items()}
+    for name, task in recipe.tasks.items():
+        features = dict.fromkeys([*task.input_columns, *task.label_columns], Value("string"))
+        processing = Processing(tiny_tokenizer(), object(), object())
+        assert set(task.labels) <= set(heads)
+        make_encoder(name, task, "train", features, heads, processing, None)
+
+
+def test_the_table_has_every_head() -> None:
+    rows = re.findall(r"^\| (`[^|]*`) \|", (DOCS / "heads.md").read_text(encoding="utf-8"), re.M)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    own = {name for name in head_types() if get_head_class(name).__module__.startswith("mt_transformers.")}
+    assert named == own | {"head_type"}
