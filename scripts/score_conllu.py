@@ -63,6 +63,9 @@ def main() -> None:
     names = {column: rows.features[column].feature.names for column in ("upos", "deprel")}
     predictor = MultiTaskPredictor(*load_model(arguments.folder), batch_size=64)
     heads = {head.config.head_type: name for name, head in predictor.model.named_heads.items()}
+    heads = {
+        head_type: heads[head_type] for head_type in ("dependency_parsing", "lemmatization") if head_type in heads
+    }
     asked = [name for name in predictor.model.heads if name in ("upos", "xpos") or name in heads.values()]
     answers = predictor([{"tokens": tokens} for tokens in rows["tokens"]], asked)
     gold = [gold_sentence(row, names) for row in rows]

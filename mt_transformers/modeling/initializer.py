@@ -10,7 +10,7 @@ from torch import nn
 
 from ..errors import InputError, check_known
 
-__all__ = ["InitializerRule", "initialize"]
+__all__ = ["InitializerRule", "begin_anew", "initialize"]
 
 InitializerRule = Sequence[Any]
 """A pattern, and `{"type": name of a torch.nn.init function, further arguments}` or `"prevent"`."""
@@ -83,3 +83,36 @@ def _fill(name: str, parameter: nn.Parameter, action: Mapping[str, Any]) -> None
         raise InputError(
             f"initializer: {action['type']} cannot fill {name} {tuple(parameter.shape)}: {error}"
         ) from error
+
+
+_KNOWN = (
+    nn.Linear,
+    nn.Embedding,
+    nn.LSTM,
+    nn.MultiheadAttention,
+    nn.modules.conv._ConvNd,
+    nn.modules.batchnorm._BatchNorm,
+    nn.GroupNorm,
+    nn.LayerNorm,
+)
+"""Modules that `PreTrainedModel._init_weights` (transformers 5.23) gives values to; others it leaves as memory was."""
+
+
+def begin_anew(module: nn.Module) -> bool:
+    """
+    Let a module that transformers does not know give its parameters their first values.
+
+    Args:
+        module (`nn.Module`): Any module.
+
+    Returns:
+        `bool`: Whether it did: it is none that transformers knows, has a `reset_parameters`, and lacks a parameter
+        that was loaded.
+    """
+    reset: Any = getattr(module, "reset_parameters", None)
+    own = list(module.parameters(recurse=False))
+    loaded = all(getattr(parameter, "_is_hf_initialized", False) for parameter in own)
+    if isinstance(module, _KNOWN) or reset is None or loaded:
+        return False
+    reset()
+    return True

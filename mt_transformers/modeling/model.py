@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..heads import Head, HeadConfig, feature_size, get_head_class, outputs_read
 from ..routing import ArgumentRouter, Rows, route_rows, take_rows
 from .embeddings import EmbeddingsMixin
-from .initializer import InitializerRule, initialize
+from .initializer import InitializerRule, begin_anew, initialize
 from .labels import labels_by_head
 from .loading import check_loaded
 from .loss import loss_divisor, sum_losses
@@ -85,13 +85,8 @@ class MultiTaskModel(ReportingMixin, EmbeddingsMixin):
         self.backbone.freeze_unread({name for head in self.named_heads.values() for name in outputs_read(head.config)})
 
     def _init_weights(self, module: nn.Module) -> None:
-        # transformers knows the most common modules of torch; all others know themselves how to begin
-        own = list(module.parameters(recurse=False))
-        reset: Any = getattr(module, "reset_parameters", None)
-        loaded = all(getattr(parameter, "_is_hf_initialized", False) for parameter in own)
-        if reset is not None and not loaded:
-            reset()
-        super()._init_weights(module)
+        if not begin_anew(module):
+            super()._init_weights(module)
 
     @classmethod
     def from_backbone(

@@ -22,6 +22,7 @@ def test_it_scores_and_writes_trees(
     heads = {
         "parse": {"head_type": "dependency_parsing", "id2label": ["root", "det"], "arc_size": 4, "relation_size": 4},
         "lemma": {"head_type": "lemmatization", "id2label": ["lower:*"]},
+        "genre": {"head_type": "sequence_classification", "id2label": ["web"]},
         "upos": {"head_type": "token_classification", "id2label": ["NOUN"]},
     }
     tiny_model(heads).save_pretrained(tmp_path / "model")
