@@ -11,7 +11,7 @@ from transformers.data.data_collator import pad_without_fast_tokenizer_warning
 
 from ..errors import InputError
 from ..heads import HeadConfig
-from .dataset import LABEL_PREFIX, MORE_PREFIX, TASK_INDEX
+from .dataset import LABEL_PREFIX, MORE_PREFIX, PASS_INDEX, TASK_INDEX
 from .inputs import MEDIA
 from .processing import Processing
 
@@ -36,7 +36,8 @@ class DataCollatorForMultiTask:
         heads (`Mapping[str, HeadConfig]`): The heads.
         pad_to_multiple_of (`int`, *optional*): Lengths are rounded up to a multiple of this (tokens).
         epoch (`int`, *optional*, defaults to -1):
-            Number of the epoch, for heads that make their sequences anew in each; -1 outside of training.
+            Number of the epoch, for heads that make their sequences anew in each; -1 outside of training. Rows of
+            streams say themselves which pass they belong to.
     """
 
     processing_class: Any
@@ -86,7 +87,8 @@ class DataCollatorForMultiTask:
         if "input_ids" in present:
             several = any(self.heads[head].multi_sequence for head in labels)
             texts = _Sequences(features, present, self._tokenizer, several)
-            texts.add_made(labels, self.heads, int(self._epoch))
+            epochs = [row.get(PASS_INDEX, int(self._epoch)) for row in features]
+            texts.add_made(labels, self.heads, epochs)
             batch |= texts.pad(self.pad_to_multiple_of)
             length = batch["input_ids"].shape[1]
             sequences = texts.read_by(labels, self.heads)
@@ -146,7 +148,7 @@ class _Sequences:
                     self._of_rows[row].append(len(self._found))
                     self._found.append(dict(zip(self._names, parts, strict=True)))
 
-    def add_made(self, labels: dict[str, list[Any]], heads: Mapping[str, HeadConfig], epoch: int) -> None:
+    def add_made(self, labels: dict[str, list[Any]], heads: Mapping[str, HeadConfig], epochs: Sequence[int]) -> None:
         """Add the sequences that heads make themselves, and put the labels that belong to them into `labels`."""
         for head, values in labels.items():
             if not heads[head].makes_sequence:
@@ -155,7 +157,8 @@ class _Sequences:
             for row, value in enumerate(values):
                 if value is None:
                     continue
-                ids, values[row] = heads[head].make_sequence(self._found[row]["input_ids"], self._tokenizer, epoch)
+                input_ids = self._found[row]["input_ids"]
+                ids, values[row] = heads[head].make_sequence(input_ids, self._tokenizer, epochs[row])
                 needed = any(others[row] is not None for other, others in labels.items() if other != head)
                 places[row] = row if ids is None else self._put(row, ids, append=needed)
             self._made[head] = places

@@ -9,7 +9,7 @@ import datasets
 import numpy as np
 import torch
 
-__all__ = ["GOLD_PREFIX", "LABEL_PREFIX", "MORE_PREFIX", "TASK_INDEX", "MultiTaskDataset"]
+__all__ = ["GOLD_PREFIX", "LABEL_PREFIX", "MORE_PREFIX", "PASS_INDEX", "TASK_INDEX", "MultiTaskDataset"]
 
 LABEL_PREFIX = "labels_"
 """What stands before a head's name in the column that holds its encoded labels."""
@@ -19,6 +19,9 @@ GOLD_PREFIX = "gold_"
 
 MORE_PREFIX = "more_"
 """What stands before the name of a model input in the column that holds it for all sequences of the row."""
+
+PASS_INDEX = "pass_index"
+"""The reserved key under which a row of a stream says in which pass it is read: the Trainer counts no epochs there."""
 
 TASK_INDEX = "task_index"
 """The reserved key under which a row, and a batch, says which task each row is from."""

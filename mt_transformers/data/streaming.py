@@ -11,7 +11,7 @@ import torch
 
 from ..errors import InputError
 from ..heads import HeadConfig
-from .dataset import GOLD_PREFIX, TASK_INDEX
+from .dataset import GOLD_PREFIX, PASS_INDEX, TASK_INDEX
 from .media_columns import MEDIA_BATCH_SIZE, keep_files
 from .mixture import Mixture
 from .preprocessing import make_encoder, name_media
@@ -104,10 +104,12 @@ class MultiTaskStream(torch.utils.data.IterableDataset[dict[str, Any]]):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         number = self._epoch
-        yield from self._one_pass(number)
-        while self._endless:
+        while True:
+            for row in self._one_pass(number):
+                yield {**row, PASS_INDEX: number}
+            if not self._endless:
+                return
             number += 1
-            yield from self._one_pass(number)
 
     def _one_pass(self, number: int) -> datasets.IterableDataset:
         # the pass is part of the seed: the set_epoch of datasets reseeds the choice of tasks by the epoch alone

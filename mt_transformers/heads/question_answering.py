@@ -43,8 +43,9 @@ class QuestionAnsweringHeadConfig(HeadConfig):
 
     Args:
         stride (`int`, *optional*, defaults to 128):
-            Tokens that two windows of a long context share, as `stride` of Hugging Face's tokenizers has it. An answer
-            of up to so many tokens is whole in some window.
+            Tokens that two windows of a long context share, as `stride` of Hugging Face's tokenizers has it; fewer
+            where half of `max_length` does not leave so many for a context. An answer of up to so many tokens is whole
+            in some window.
         max_answer_length (`int`, *optional*, defaults to 30):
             The most tokens of a predicted answer; the default is that of Devlin et al.'s (2019) code for SQuAD.
         allow_no_answer (`bool`, *optional*, defaults to `False`):

@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 
 from fixtures import tiny_model
-from mt_transformers import Head, HeadConfig, MultiTaskTrainer, Task, register_head
+from mt_transformers import Head, HeadConfig, Mixture, MultiTaskTrainer, Task, register_head
 from mt_transformers.heads import EncodedRows, LabelSource, SourceRow
 
 Trainers = Callable[..., MultiTaskTrainer]
@@ -161,6 +161,19 @@ def test_sequences_are_made_anew_in_each_epoch_and_fixed_in_evaluations(make_tra
     rows = len(TEXTS)
     train, evaluate = [[epoch] * rows for epoch in range(3)], [-1] * rows
     assert EpochConfig.epochs == [*train[0], *evaluate, *train[1], *evaluate, *train[2], *evaluate]
+
+
+def test_sequences_of_streams_are_made_anew_in_each_pass(make_trainer: Trainers) -> None:
+    splits = task(COUNTS, {"epoch": None}).dataset
+    streamed = {"train": splits["train"].to_iterable_dataset()}
+    tasks = {"t": Task(dataset=streamed, inputs={"text": "text"}, labels={"epoch": None})}
+    model = tiny_model({"epoch": HEADS["epoch"]})
+    mixture = Mixture(sampling="uniform")
+    given = {"max_steps": len(COUNTS), "per_device_train_batch_size": 2}
+    make_trainer(model, tasks, mixture=mixture, **given).train()
+    rows = len(COUNTS)
+    # twice as many rows as a pass has, and what is read ahead
+    assert EpochConfig.epochs[: 2 * rows] == [0] * rows + [1] * rows
 
 
 def test_a_resumed_run_goes_on_with_its_epoch(make_trainer: Trainers) -> None:
