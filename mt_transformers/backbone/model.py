@@ -94,6 +94,20 @@ class Backbone(nn.Module):
         tied = getattr(self.model, "all_tied_weights_keys", None) or {}
         return {f"model.{target}": f"model.{source}" for target, source in tied.items()}
 
+    @property
+    def max_positions(self) -> int | None:
+        """Length of the longest text that the backbone reads (tokens); None if it says none."""
+        positions: int | None = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if positions is None:
+            return None
+        # RoBERTa and its like count from behind the padding's index, so that the first places are never used
+        unused = [
+            module.padding_idx + 1
+            for name, module in self.model.named_modules()
+            if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
+        ]
+        return positions - max(unused, default=0)
+
     @classmethod
     def from_config(cls, config: PreTrainedConfig) -> Backbone:
         """Build a backbone with random weights."""

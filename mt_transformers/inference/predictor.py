@@ -98,8 +98,7 @@ class MultiTaskPredictor:
             self._processing.check("the model", ["text"])
             for head in self.model.named_heads.values():
                 head.config.complete_from_tokenizer(self._processing.tokenizer)
-        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        self._max_length = find_max_length(self._processing.tokenizer, positions)
+        self._max_length = find_max_length(self._processing.tokenizer, self.model.backbone.max_positions)
         self.truncated_rows = 0
         self.model.eval()
 

@@ -96,7 +96,7 @@ class MultiTaskTrainer(Trainer):
         self.head_configs = {name: head.config for name, head in model.named_heads.items()}
         check_media(self.tasks, model.backbone.info, self.mixture)
         tokenizer = Processing.of(processing_class).tokenizer
-        max_length = find_max_length(tokenizer, _positions(model), args.max_length)
+        max_length = find_max_length(tokenizer, model.backbone.max_positions, args.max_length)
         self.prepared = PreparedTasks(
             self.tasks, self.head_configs, processing_class, max_length, args.preprocessing_num_proc
         )
@@ -363,8 +363,3 @@ def _take_over_configs(model: MultiTaskModel) -> None:
     """Bring into the model what the training data has told the heads' configs, such as the targets' mean."""
     for name, head in model.named_heads.items():
         model.config.heads[name] = head.config.to_dict()
-
-
-def _positions(model: MultiTaskModel) -> int | None:
-    """Positions that the backbone has (tokens), if it says so."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from backbones import ENCODER_DECODERS, TEXT_DECODERS, TEXT_ENCODERS, TEXTS, tiny_backbone, tiny_backbone_inputs
+from backbones import ENCODER_DECODERS, TEXT, TEXT_DECODERS, TEXT_ENCODERS, TEXTS, tiny_backbone, tiny_backbone_inputs
+from fixtures import SPECIAL_TOKENS
 from mt_transformers.backbone.padding import rotate
 
 PAD = 0
@@ -140,3 +141,19 @@ def test_gradients_reach_the_embeddings_of_the_tokens_and_only_those(family: str
 
 def test_families_of_encoder_decoders_are_texts() -> None:
     assert set(ENCODER_DECODERS) < set(TEXTS)
+
+
+@pytest.mark.parametrize("family", TEXTS)
+def test_the_longest_text_is_read(family: str) -> None:
+    backbone = tiny_backbone(family).eval()
+    length = backbone.max_positions
+    if length is None:
+        pytest.skip("positions are relative, texts of any length are read")
+    ids = torch.full((1, length), len(SPECIAL_TOKENS))
+    with torch.no_grad():
+        encoded = backbone(input_ids=ids, attention_mask=torch.ones_like(ids))["encoded_text"]
+    assert encoded.shape[1] == length
+    assert bool(torch.isfinite(encoded).all())
+    # they count from behind the index of padding, which MPNet has fixed
+    unused = {"roberta": 1, "xlm-roberta": 1, "mpnet": 2}
+    assert length == TEXT["max_position_embeddings"] - unused.get(family, 0)
