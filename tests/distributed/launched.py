@@ -9,12 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from transformers import TrainerCallback
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fixtures import INTENTS, MOODS, SLOTS, tiny_bert_config, tiny_inputs, tiny_model, tiny_tokenizer, two_tasks
-from mt_transformers import Mixture, MultiTaskTrainer, MultiTaskTrainingArguments
+from fixtures import (
+    INTENTS,
+    MOODS,
+    SLOTS,
+    WORDS,
+    tiny_bert_config,
+    tiny_inputs,
+    tiny_model,
+    tiny_tokenizer,
+    two_tasks,
+)
+from mt_transformers import Mixture, MultiTaskTrainer, MultiTaskTrainingArguments, Task
 
 RUNS: dict[str, dict[str, Any]] = {
     # one row a process: nearly every step has heads on one process only
@@ -27,6 +38,10 @@ RUNS: dict[str, dict[str, Any]] = {
     "accumulated": {"mixture": {}, "global_batch": 2, "accumulation": 2},
     "per_row": {"mixture": {}, "global_batch": 4, "accumulation": 1, "loss_reduction": "per_row"},
     "checkpointed": {"mixture": {}, "global_batch": 2, "accumulation": 1, "checkpointing": True},
+    # rows of two sequences, and sequences that a head makes itself
+    "sequences": {"mixture": {}, "global_batch": 4, "accumulation": 1, "sequences": True},
+    # the layers above have no gradient
+    "below": {"mixture": {}, "global_batch": 4, "accumulation": 1, "layer": 1},
 }
 """Each run's mixture, rows of a global micro-batch, and micro-batches of an optimizer step."""
 
@@ -51,6 +66,20 @@ class _StrayHeads(TrainerCallback):
             self.found.append(f"step {state.global_step}")
 
 
+def pairs() -> Task:
+    """Sentences of 2 to 5 words, and how near they are."""
+    rows = [
+        {"first": " ".join(WORDS[row : row + 2]), "second": " ".join(WORDS[: 2 + row % 4]), "score": float(row)}
+        for row in range(8)
+    ]
+    split = Dataset.from_list(rows)
+    return Task(
+        dataset={"train": split, "validation": split},
+        inputs={"sentences": ["first", "second"]},
+        labels={"near": "score"},
+    )
+
+
 def train(name: str, folder: Path, seed: int = 0) -> None:
     """
     Train one of `RUNS` and save the weights, the metrics and the log.
@@ -67,6 +96,16 @@ def train(name: str, folder: Path, seed: int = 0) -> None:
         "mood": {"head_type": "sequence_classification", "id2label": MOODS, "classifier_dropout": 0.0},
         "idle": {"head_type": "regression", "mean": [0.0], "std": [1.0]},
     }
+    heads = {head: {**values, "layer": run.get("layer", -1)} for head, values in heads.items()}
+    tasks = two_tasks()
+    if run.get("sequences"):
+        heads |= {
+            "mlm": {"head_type": "masked_language_modeling"},
+            "near": {"head_type": "sentence_similarity", "min_score": 0.0, "max_score": 7.0},
+        }
+        moods = tasks["moods"]
+        tasks["moods"] = Task(dataset=moods.dataset, inputs=moods.inputs, labels={**moods.labels, "mlm": None})
+        tasks["pairs"] = pairs()
     torch.manual_seed(seed)
     model = tiny_model(
         heads,
@@ -88,9 +127,7 @@ def train(name: str, folder: Path, seed: int = 0) -> None:
     )
     args.per_device_train_batch_size = run["global_batch"] // args.world_size
     stray = _StrayHeads()
-    trainer = MultiTaskTrainer(
-        model, args, two_tasks(), Mixture(**run["mixture"]), tiny_tokenizer(), callbacks=[stray]
-    )
+    trainer = MultiTaskTrainer(model, args, tasks, Mixture(**run["mixture"]), tiny_tokenizer(), callbacks=[stray])
     idle = [parameter.detach().clone() for parameter in model.heads["idle"].parameters()]
     trainer.train()
     metrics = trainer.evaluate()
