@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .info import default_pooling, describe_backbone, find_hidden_size
+from .info import describe_backbone, find_hidden_size
 from .model import Backbone
 
-__all__ = ["Backbone", "default_pooling", "describe_backbone", "find_hidden_size"]
+__all__ = ["Backbone", "describe_backbone", "find_hidden_size"]

@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..heads.backbone_info import BackboneInfo
 from .kind import Kind, find_kind, find_model_class, find_text_config, only_looks_back
 
-__all__ = ["default_pooling", "describe_backbone", "find_hidden_size", "find_vocab_size"]
+__all__ = ["describe_backbone", "find_hidden_size", "find_vocab_size"]
 
 _SIZES = ("hidden_size", "d_model", "hidden_dim")
 _SIZES_OF_STAGES = ("neck_hidden_sizes", "hidden_sizes", "embed_dims", "embed_dim")
@@ -50,24 +50,6 @@ def find_hidden_size(config: PreTrainedConfig) -> int:
             f"backbone {config.model_type!r}: its config has no hidden_size, so that no head can be built."
         )
     return size
-
-
-def default_pooling(config: PreTrainedConfig) -> str:
-    """
-    The pooling of text that `"auto"` stands for: `last` for models that only look back, `mean` for all others.
-
-    Args:
-        config (`PreTrainedConfig`): Config of the backbone.
-
-    Returns:
-        `str`: The pooling.
-
-    Example:
-        >>> from transformers import BertConfig, GPT2Config
-        >>> default_pooling(BertConfig()), default_pooling(GPT2Config())
-        ('mean', 'last')
-    """
-    return "last" if only_looks_back(config) else "mean"
 
 
 def find_vocab_size(config: PreTrainedConfig) -> int | None:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from .collator import DataCollatorForMultiTask
 from .dataset import GOLD_PREFIX, LABEL_PREFIX, TASK_INDEX, MultiTaskDataset
-from .inputs import MEDIA, EncodedTexts, check_inputs, encode_texts, outputs_given, text_inputs
+from .inputs import (
+    APART,
+    MEDIA,
+    SEVERAL,
+    EncodedTexts,
+    check_inputs,
+    encode_texts,
+    outputs_given,
+    sequence_table,
+    text_inputs,
+)
 from .media import check_media
 from .mixture import Mixture
 from .plan import MixturePlan, TaskPlan, plan_mixture
@@ -17,9 +27,11 @@ from .streaming import MultiTaskStream
 from .task import SPLITS, Task, label_sources, load_splits
 
 __all__ = [
+    "APART",
     "GOLD_PREFIX",
     "LABEL_PREFIX",
     "MEDIA",
+    "SEVERAL",
     "SPLITS",
     "TASK_INDEX",
     "DataCollatorForMultiTask",
@@ -44,6 +56,7 @@ __all__ = [
     "outputs_given",
     "plan_mixture",
     "prepare_split",
+    "sequence_table",
     "shares_of",
     "text_inputs",
 ]

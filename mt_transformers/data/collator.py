@@ -12,7 +12,7 @@ from transformers.data.data_collator import pad_without_fast_tokenizer_warning
 from ..errors import InputError
 from ..heads import HeadConfig
 from .dataset import LABEL_PREFIX, MORE_PREFIX, PASS_INDEX, TASK_INDEX
-from .inputs import MEDIA
+from .inputs import MEDIA, sequence_table
 from .processing import Processing
 
 if TYPE_CHECKING:
@@ -190,9 +190,5 @@ class _Sequences:
         read = dict(self._made)
         several = [head for head in labels if heads[head].multi_sequence]
         if several:
-            widest = max(map(len, self._of_rows))
-            places = torch.full((len(self._of_rows), widest), -1)
-            for row, own in enumerate(self._of_rows):
-                places[row, : len(own)] = torch.tensor(own)
-            read |= dict.fromkeys(several, places)
+            read |= dict.fromkeys(several, sequence_table(self._of_rows))
         return read

@@ -6,13 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ..errors import InputError
 from ..heads import Span
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-__all__ = ["MEDIA", "EncodedTexts", "check_inputs", "encode_texts", "outputs_given", "text_inputs"]
+__all__ = ["MEDIA", "EncodedTexts", "check_inputs", "encode_texts", "outputs_given", "sequence_table", "text_inputs"]
 
 _TEXTS: tuple[frozenset[str], ...] = (
     frozenset({"text"}),
@@ -28,6 +30,12 @@ _TEXTS: tuple[frozenset[str], ...] = (
 
 MEDIA = {"images": "encoded_image", "audio": "encoded_audio"}
 """Inputs that are no text, with the backbone's output that they become."""
+
+SEVERAL = frozenset({"context", "choices", "sentences", "chosen"})
+"""Inputs of which a row may be several sequences."""
+
+APART = SEVERAL - {"context"}
+"""Those of them whose sequences are texts of their own, of which the first does not stand for the row."""
 
 LISTS = {"tokens": "lists of words", "choices": "lists of texts", "sentences": "lists of texts"}
 """Inputs that hold a list a row, unless several columns are named."""
@@ -86,6 +94,25 @@ def check_inputs(names: Collection[str]) -> None:
         f"inputs: expected one of [{expected}], images or audio, or one of these with images; "
         f"found {', '.join(sorted(names)) or 'none'}."
     )
+
+
+def sequence_table(sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+    """
+    Put the places of each row's sequences into one tensor, as the model takes them.
+
+    Args:
+        sequences (`Sequence[Sequence[int]]`): For each row the places of its sequences in the batch.
+
+    Returns:
+        `torch.Tensor` of shape `(rows, sequences)`: -1 where a row has fewer.
+
+    Example:
+        >>> sequence_table([[0, 2], [1]])
+        tensor([[ 0,  2],
+                [ 1, -1]])
+    """
+    widest = max(map(len, sequences))
+    return torch.tensor([[*own, *[-1] * (widest - len(own))] for own in sequences])
 
 
 @dataclass(frozen=True)

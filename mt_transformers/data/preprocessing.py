@@ -15,7 +15,7 @@ from ..errors import InputError, check_known
 from ..heads import EncodedRows, HeadConfig, LabelSource
 from ..version import __version__
 from .dataset import GOLD_PREFIX, LABEL_PREFIX, MORE_PREFIX
-from .inputs import MEDIA, encode_texts, outputs_given, text_inputs
+from .inputs import APART, MEDIA, encode_texts, outputs_given, text_inputs
 from .media_columns import MediaChecker, add_media
 from .processing import Processing
 from .task import Task, make_source, read_input, read_labels
@@ -225,7 +225,7 @@ def _check_head(where: str, task: Task, column: Any, config: HeadConfig, process
     lacking = [name for name in config.inputs if name != "auto" and name not in given]
     if lacking:
         raise InputError(f"{where} reads {lacking[0]}, but the task's input is {', '.join(task.inputs)}.")
-    apart = [name for name in ("choices", "sentences", "chosen") if name in task.inputs]
+    apart = [name for name in task.inputs if name in APART]
     if apart and not config.multi_sequence:
         raise InputError(f"{where}: {config.head_type} reads one text a row, but {apart[0]!r} gives several.")
     _check_column(where, column, config)

@@ -13,7 +13,7 @@ import datasets
 from ..configuration import check_name
 from ..errors import InputError, check_known
 from ..heads import LabelSource
-from .inputs import LISTS, MEDIA, check_inputs
+from .inputs import LISTS, MEDIA, SEVERAL, check_inputs
 from .media_columns import check_media_feature
 
 __all__ = [
@@ -88,7 +88,7 @@ class Task:
     @property
     def reads_several(self) -> bool:
         """Whether a row may be several sequences."""
-        return any(name in self.inputs for name in ("context", "choices", "sentences", "chosen"))
+        return not SEVERAL.isdisjoint(self.inputs)
 
     @property
     def label_columns(self) -> list[str]:

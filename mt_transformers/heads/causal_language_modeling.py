@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -14,6 +13,7 @@ from torch.nn import functional
 from ..errors import InputError
 from .backbone_info import BackboneInfo
 from .base import IGNORED, SourceRow, full_precision
+from .labels import collate_positions
 from .pooling import Pooling
 from .registry import register_head
 from .vocabulary import VocabularyHead, VocabularyHeadConfig, token_losses
@@ -42,11 +42,7 @@ class CausalLanguageModelingHeadConfig(VocabularyHeadConfig):
         return None, [*input_ids[1:], IGNORED]
 
     def collate_labels(self, labels: Sequence[Any], sequence_length: int) -> torch.Tensor:
-        collated = np.full((len(labels), sequence_length), IGNORED, dtype=np.int64)
-        for row, label in enumerate(labels):
-            if label is not None:
-                collated[row, : len(label)] = label
-        return torch.from_numpy(collated)
+        return collate_positions(labels, sequence_length)
 
 
 @register_head("causal_language_modeling")

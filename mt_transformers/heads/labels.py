@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..errors import InputError
 from .config import IGNORED, HeadConfig
 from .rows import LabelSource
 
-__all__ = ["ClassHeadConfig", "balanced_weights", "element_feature", "label_ids"]
+__all__ = ["ClassHeadConfig", "balanced_weights", "collate_positions", "element_feature", "label_ids"]
 
 _NO_LABEL = (-1, IGNORED)
 _UNKNOWN = -2
@@ -47,6 +48,29 @@ def balanced_weights(counts: np.ndarray) -> list[float]:
     safe = np.maximum(counts, 1)
     weights = np.where(counts > 0, counts.sum() / (len(counts) * safe), 0.0)
     return [float(weight) for weight in weights]
+
+
+def collate_positions(labels: Sequence[Any], sequence_length: int) -> torch.Tensor:
+    """
+    Put labels with an id for each position into one tensor.
+
+    Args:
+        labels (`Sequence[Any]`): For each row its ids, or None where the row has no label.
+        sequence_length (`int`): Length to which the rows are padded (tokens).
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size, sequence_length)`: -100 where there is no label.
+
+    Example:
+        >>> collate_positions([[5, 6], None], sequence_length=3)
+        tensor([[   5,    6, -100],
+                [-100, -100, -100]])
+    """
+    collated = np.full((len(labels), sequence_length), IGNORED, dtype=np.int64)
+    for row, label in enumerate(labels):
+        if label is not None:
+            collated[row, : len(label)] = label
+    return torch.from_numpy(collated)
 
 
 @dataclass(kw_only=True)

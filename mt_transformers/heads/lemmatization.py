@@ -14,7 +14,7 @@ from torch.nn import functional
 from ..errors import InputError
 from .base import IGNORED, EncodedRows, Head, LabelSource, SourceRow, full_precision
 from .edit_scripts import apply_edit_script, edit_script_counts, find_edit_script
-from .labels import ClassHeadConfig, element_feature
+from .labels import ClassHeadConfig, collate_positions, element_feature
 from .registry import register_head
 from .words import first_sub_tokens
 
@@ -103,11 +103,7 @@ class LemmatizationHeadConfig(ClassHeadConfig):
         return gold
 
     def collate_labels(self, labels: Sequence[Any], sequence_length: int) -> torch.Tensor:
-        collated = np.full((len(labels), sequence_length), IGNORED, dtype=np.int64)
-        for row, label in enumerate(labels):
-            if label is not None:
-                collated[row, : len(label)] = label
-        return torch.from_numpy(collated)
+        return collate_positions(labels, sequence_length)
 
     def metric_inputs(
         self, metric: str, predictions: np.ndarray, labels: np.ndarray, gold: Sequence[Any] | None = None

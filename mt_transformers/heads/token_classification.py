@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ..errors import InputError
 from .base import IGNORED, EncodedRows, Head, LabelSource, SourceRow, Word, full_precision
-from .labels import ClassHeadConfig, check_label_feature, element_feature, label_ids
+from .labels import ClassHeadConfig, check_label_feature, collate_positions, element_feature, label_ids
 from .linear_chain import LinearChainCrf
 from .registry import register_head
 from .transitions import (
@@ -102,11 +102,7 @@ class TokenClassificationHeadConfig(ClassHeadConfig):
         return encoded
 
     def collate_labels(self, labels: Sequence[Any], sequence_length: int) -> torch.Tensor:
-        collated = np.full((len(labels), sequence_length), IGNORED, dtype=np.int64)
-        for row, label in enumerate(labels):
-            if label is not None:
-                collated[row, : len(label)] = label
-        return torch.from_numpy(collated)
+        return collate_positions(labels, sequence_length)
 
     def metric_inputs(
         self, metric: str, predictions: np.ndarray, labels: np.ndarray, gold: Sequence[Any] | None = None

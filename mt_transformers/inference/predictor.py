@@ -13,13 +13,16 @@ import torch
 from safetensors import SafetensorError
 
 from ..data import (
+    APART,
     MEDIA,
+    SEVERAL,
     EncodedTexts,
     Processing,
     encode_texts,
     find_max_length,
     load_processing,
     outputs_given,
+    sequence_table,
     text_inputs,
 )
 from ..errors import InputError, check_known
@@ -208,7 +211,7 @@ class MultiTaskPredictor:
     def _answering(self, inputs: Collection[str], heads: Collection[str] | None) -> list[str]:
         """The heads that can answer rows with these inputs, among those that were asked for."""
         given = outputs_given(inputs)
-        several = {"context", "choices", "sentences", "chosen"}.intersection(inputs)
+        several = SEVERAL.intersection(inputs)
         return [
             name
             for name, head in self.model.named_heads.items()
@@ -242,9 +245,7 @@ class MultiTaskPredictor:
         }
         if len(order) > len(texts.sequences):
             places = {place: number for number, place in enumerate(order)}
-            widest = max(map(len, texts.sequences))
-            own = [[places[place] for place in each] for each in texts.sequences]
-            sequences = torch.tensor([each + [-1] * (widest - len(each)) for each in own])
+            sequences = sequence_table([[places[place] for place in own] for own in texts.sequences])
             inputs["sequences"] = dict.fromkeys(several, sequences.to(self.model.device))
         return inputs
 
@@ -278,7 +279,7 @@ def _reads_several(config: HeadConfig, several: Collection[str]) -> bool:
     """Whether a head reads what becomes several sequences: all of them, if it is meant for that, or a first window."""
     if config.multi_sequence and config.task_inputs:
         return set(several).issubset(config.task_inputs)
-    return config.multi_sequence or set(several).issubset({"context"})
+    return config.multi_sequence or APART.isdisjoint(several)
 
 
 def _naming(number: int, function: Callable[[Any], Any], value: Any) -> Any:

@@ -274,6 +274,7 @@ class MultiTaskModel(ReportingMixin, EmbeddingsMixin):
         available = {key: value for key, value in inputs.items() if mapped.get(key) != "labels"}
         if labels is not None:
             available["labels"] = labels
+        available = {key: value for key, value in available.items() if self._router.takes(name, key)}
         available = {key: take_rows(value, rows, batch_size) for key, value in available.items()}
         if self._router.takes(name, "token_embeddings"):
             available["token_embeddings"] = self.get_input_embeddings().weight

@@ -18,7 +18,8 @@ class MultiTaskTrainingArguments(TrainingArguments):
 
     Changed defaults: `metric_for_best_model` is `"eval_score"`, the mean of every head's primary metric;
     `remove_unused_columns` is False, since the tasks say which columns are used; `ddp_find_unused_parameters` is
-    False, since heads without a row are left out of the exchange of gradients.
+    False, since heads without a row are left out of the exchange of gradients; the trainer turns it on where parts of
+    the backbone may idle, see [`backbone_may_idle`].
 
     Args:
         max_length (`int`, *optional*):

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from backbones import ENCODER_DECODERS, FAMILIES, IMAGES, TEXT_DECODERS, TEXTS, TWO_INPUTS, tiny_backbone
-from mt_transformers.backbone import default_pooling, describe_backbone, find_hidden_size
+from mt_transformers.backbone import describe_backbone, find_hidden_size
 from mt_transformers.backbone.kind import find_kind, find_model_class
 from mt_transformers.errors import InputError
 
@@ -67,7 +67,7 @@ def test_default_pooling(family: str) -> None:
 
 @pytest.mark.parametrize(("family", "pooling"), [("bert", "mean"), ("gpt2", "last"), ("t5", "mean")])
 def test_default_pooling_of_text(family: str, pooling: str) -> None:
-    assert default_pooling(FAMILIES[family]()) == pooling
+    assert describe_backbone(FAMILIES[family]()).default_pooling["encoded_text"] == pooling
 
 
 def test_staged_images_have_no_layers() -> None:
