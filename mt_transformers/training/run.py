@@ -12,7 +12,6 @@ from typing import Any, get_args, get_type_hints
 
 from transformers import set_seed
 from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import get_last_checkpoint
 
 from ..configuration import check_name
 from ..data import MixturePlan, complete_heads, label_sources, load_processing, load_splits, plan_mixture
@@ -20,6 +19,7 @@ from ..errors import InputError, check_known
 from ..heads import HeadConfig, get_head_config
 from ..modeling import MultiTaskModel
 from .arguments import MultiTaskTrainingArguments
+from .checkpoints import last_checkpoint
 from .model_card import write_model_card
 from .recipe import Recipe
 from .trainer import MultiTaskTrainer
@@ -182,7 +182,7 @@ def run_recipe(loaded: LoadedRecipe) -> dict[str, float]:
     args = loaded.arguments
     resume: Any = args.resume_from_checkpoint
     if resume in (True, "true", "True"):
-        resume = get_last_checkpoint(args.output_dir)
+        resume = last_checkpoint(str(args.output_dir))
     results = dict(trainer.train(resume_from_checkpoint=resume).metrics)
     for split, prefix in (("validation", "eval"), ("test", "test")):
         if any(split in splits for splits in trainer.splits.values()):

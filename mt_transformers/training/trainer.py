@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
 from torch import nn
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from ..data import (
     TASK_INDEX,
@@ -26,6 +27,7 @@ from ..data import (
 from ..errors import InputError
 from ..modeling import MultiTaskModel
 from .arguments import MultiTaskTrainingArguments
+from .checkpoints import begin_checkpoint, check_whole, finish_checkpoint, last_checkpoint, mixture_state
 from .data_loaders import data_seed
 from .evaluation import metric_names
 from .evaluation_loop import EvaluationMixin
@@ -129,14 +131,45 @@ class MultiTaskTrainer(EvaluationMixin):
         return given or made[0]
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
-        """As `Trainer.train`; a resumed run also takes over the state of the mixture."""
-        checkpoint = resume_from_checkpoint
+        """
+        As `Trainer.train`; a resumed run also takes over the state of the mixture.
+
+        Args:
+            resume_from_checkpoint (`str` or `bool`, *optional*):
+                The checkpoint to go on from; True for the last one in `output_dir` that was written to its end.
+            args, kwargs (`Any`): As `Trainer.train` takes them.
+
+        Raises:
+            InputError: If there is no such checkpoint, or it was not written to its end.
+        """
+        checkpoint = resume_from_checkpoint or None
         if checkpoint is True:
-            checkpoint = get_last_checkpoint(str(self.args.output_dir))
-        self.sampler_callback.load_checkpoint(checkpoint or None)
+            checkpoint = last_checkpoint(str(self.args.output_dir))
+            if checkpoint is None:
+                raise InputError(f"resume_from_checkpoint: no checkpoint in {self.args.output_dir!r} is whole.")
+        if checkpoint is not None:
+            check_whole(checkpoint)
+        self.sampler_callback.loaded_state = None if checkpoint is None else mixture_state(checkpoint)
         # a run begins with the shares of a new mixture, or with those of its checkpoint
         self.mixture = replace(self.mixture)
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        return super().train(checkpoint, *args, **kwargs)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """As the Trainer's; older checkpoints go only after all processes have written their part of the new one."""
+        args = self.args
+        run_dir = self._get_output_dir(trial=trial)
+        checkpoint = Path(run_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if args.should_save:
+            begin_checkpoint(checkpoint)
+        limit, args.save_total_limit = args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            args.save_total_limit = limit
+        self.accelerator.wait_for_everyone()
+        if args.should_save:
+            finish_checkpoint(checkpoint, self.sampler_callback.state_dict())
+            rotate_checkpoints(run_dir, limit, self.state.best_model_checkpoint, use_mtime=True)
 
     # the loss
 
