@@ -82,8 +82,13 @@ def test_metrics_and_log_are_those_of_one_process(name: str, one_process: Path, 
             assert two["metrics"][key] == pytest.approx(value, rel=1e-6), key
     for ours, theirs in zip(one["log"], two["log"], strict=True):
         for key in ours:
-            if key.startswith(("loss", "share", "grad_norm")):
+            if key.startswith(("loss", "share", "grad_norm", "skipped")):
                 assert theirs[key] == pytest.approx(ours[key], rel=1e-6), key
+
+
+def test_a_head_that_is_skipped_on_one_process_is_skipped_on_both(two_processes: Path) -> None:
+    counts = [line.get("skipped_intent", 0) for line in _report(two_processes, "skipping")["log"] if "loss" in line]
+    assert 1 <= sum(counts) <= launched.STEPS // 4
 
 
 @pytest.mark.parametrize("rank", [0, 1])

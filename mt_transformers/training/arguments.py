@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
-from ..errors import InputError
+from ..errors import InputError, check_known
 
 __all__ = ["MultiTaskTrainingArguments"]
 
@@ -25,6 +25,10 @@ class MultiTaskTrainingArguments(TrainingArguments):
         max_length (`int`, *optional*):
             Length to which rows are cut (tokens). Defaults to what tokenizer and backbone take.
         preprocessing_num_proc (`int`, *optional*): Processes that prepare the rows.
+        nonfinite_loss (`str`, *optional*, defaults to `"raise"`):
+            What happens where a head's loss is NaN or infinite: `raise` stops the run before a weight is changed, with
+            an error that names head, tasks and step; `skip` leaves these rows out, does not update the head in that
+            optimizer step, and logs `skipped_<head>` (optimizer steps).
 
     Raises:
         InputError: If an argument is set that cannot hold with several heads.
@@ -36,6 +40,13 @@ class MultiTaskTrainingArguments(TrainingArguments):
     )
     preprocessing_num_proc: int | None = field(
         default=None, metadata={"help": "Processes that prepare the rows (tokenization)."}
+    )
+    nonfinite_loss: str = field(
+        default="raise",
+        metadata={
+            "help": "What happens where a head's loss is NaN or infinite: raise, or skip the head in that step.",
+            "choices": ["raise", "skip"],
+        },
     )
     metric_for_best_model: str | None = field(
         default="eval_score",
@@ -54,6 +65,7 @@ class MultiTaskTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.remove_unused_columns:
             raise InputError("remove_unused_columns: expected False, the tasks say which columns are used.")
+        check_known([self.nonfinite_loss], ("raise", "skip"), "training", "nonfinite_loss")
         if self.label_smoothing_factor != 0:
             raise InputError("label_smoothing_factor: set label_smoothing in the heads' configs instead.")
         if not self.average_tokens_across_devices:

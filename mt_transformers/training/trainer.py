@@ -37,6 +37,7 @@ from .head_gradients import (
     broadcast_heads,
     leave_heads_out_of_ddp,
 )
+from .nonfinite import NonFiniteLosses
 from .sampler_callback import SamplerCallback
 from .step_counts import StepCounter, TrainingLog
 
@@ -49,7 +50,9 @@ class MultiTaskTrainer(EvaluationMixin):
 
     The loss of a head is the sum of its item losses over the whole optimizer step, divided by its number of labelled
     items in that step, over all micro-batches and processes; heads without a labelled row in the step receive no
-    update. While training it logs `loss_<head>` and `share_<task>` beside the Trainer's own entries.
+    update. While training it logs `loss_<head>` and `share_<task>` beside the Trainer's own entries. A head whose loss
+    is NaN or infinite stops the run before a weight is changed, or is skipped in that step, see
+    [`MultiTaskTrainingArguments`].
 
     Args:
         model ([`MultiTaskModel`]): The model to train.
@@ -113,6 +116,7 @@ class MultiTaskTrainer(EvaluationMixin):
         self._counter = StepCounter(self.head_configs, model.config.loss_reduction, self.accelerator)
         train_names = list(self.prepared.streams) or [name for name, each in self.splits.items() if "train" in each]
         self._log = TrainingLog(self.head_configs, train_names, self.accelerator)
+        self._nonfinite = NonFiniteLosses(model, train_names, self.accelerator, skip=args.nonfinite_loss == "skip")
         if self.accelerator.num_processes > 1:
             leave_heads_out_of_ddp(model)
             broadcast_heads(model)
@@ -152,7 +156,8 @@ class MultiTaskTrainer(EvaluationMixin):
         self.sampler_callback.loaded_state = None if checkpoint is None else mixture_state(checkpoint)
         # a run begins with the shares of a new mixture, or with those of its checkpoint
         self.mixture = replace(self.mixture)
-        return super().train(checkpoint, *args, **kwargs)
+        with self._nonfinite.watching():
+            return super().train(checkpoint, *args, **kwargs)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """As the Trainer's; older checkpoints go only after all processes have written their part of the new one."""
@@ -193,19 +198,23 @@ class MultiTaskTrainer(EvaluationMixin):
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
         if task_index is not None and model.training:
             self._log.add(inputs, outputs, task_index)
+            self._nonfinite.add(outputs, task_index)
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """One micro-batch; with the last one of a step the heads' gradients are exchanged."""
+        """One micro-batch; with the last one of a step losses are looked at and the heads' gradients exchanged."""
         loss = super().training_step(model, inputs, num_items_in_batch)
-        if self.accelerator.num_processes > 1 and self.accelerator.sync_gradients:
-            average_head_gradients(self.model, self._counter.active, self.accelerator)
+        if self.accelerator.sync_gradients:
+            skipped = self._nonfinite.check(self.state.global_step + 1)
+            if self.accelerator.num_processes > 1:
+                active = [name for name in self._counter.active if name not in skipped]
+                average_head_gradients(self.model, active, self.accelerator)
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the heads' losses and the tasks' shares where it is about training."""
         if "loss" in logs:
-            logs = logs | self._log.read()
+            logs = logs | self._log.read() | self._nonfinite.read()
         super().log(logs, start_time)
 
 

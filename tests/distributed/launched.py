@@ -40,6 +40,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "checkpointed": {"mixture": {}, "global_batch": 2, "accumulation": 1, "checkpointing": True},
     # rows of two sequences, and sequences that a head makes itself
     "sequences": {"mixture": {}, "global_batch": 4, "accumulation": 1, "sequences": True},
+    # in some steps rows of one head, on one process, have a loss that is no number
+    "skipping": {"mixture": {}, "global_batch": 2, "accumulation": 2, "nonfinite_loss": "skip"},
     # the layers above have no gradient
     "below": {"mixture": {}, "global_batch": 4, "accumulation": 1, "layer": 1},
 }
@@ -64,6 +66,30 @@ class _StrayHeads(TrainerCallback):
         """Look at the head that no task feeds."""
         if any(parameter.grad is not None for parameter in model.heads["idle"].parameters()):
             self.found.append(f"step {state.global_step}")
+
+
+class _Spoil(TrainerCallback):
+    """Makes the logits of one intent NaN in every fourth step."""
+
+    def __init__(self, model: Any) -> None:
+        self.spoils = False
+        self.labels = torch.empty(0)
+        model.heads["intent"].register_forward_pre_hook(self.before_head, with_kwargs=True)
+        model.heads["intent"].classifier.register_forward_hook(self.after_classifier)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Know the step."""
+        self.spoils = state.global_step % 4 == 1
+
+    def before_head(self, module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        """Know the labels."""
+        self.labels = kwargs["labels"]
+
+    def after_classifier(self, module: Any, args: Any, logits: torch.Tensor) -> torch.Tensor | None:
+        """Spoil the rows that have this label."""
+        if not (self.spoils and module.training):
+            return None
+        return logits * torch.where(self.labels == 1, float("nan"), 1.0)[:, None]
 
 
 def pairs() -> Task:
@@ -123,11 +149,13 @@ def train(name: str, folder: Path, seed: int = 0) -> None:
         save_strategy="no",
         disable_tqdm=True,
         use_cpu=True,
+        nonfinite_loss=run.get("nonfinite_loss", "raise"),
         **({_CHECKPOINTING: True} if run.get("checkpointing") else {}),
     )
     args.per_device_train_batch_size = run["global_batch"] // args.world_size
     stray = _StrayHeads()
-    trainer = MultiTaskTrainer(model, args, tasks, Mixture(**run["mixture"]), tiny_tokenizer(), callbacks=[stray])
+    callbacks = [stray, *([_Spoil(model)] if "nonfinite_loss" in run else [])]
+    trainer = MultiTaskTrainer(model, args, tasks, Mixture(**run["mixture"]), tiny_tokenizer(), callbacks=callbacks)
     idle = [parameter.detach().clone() for parameter in model.heads["idle"].parameters()]
     trainer.train()
     metrics = trainer.evaluate()
