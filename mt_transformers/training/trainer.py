@@ -28,6 +28,7 @@ from ..errors import InputError
 from ..modeling import MultiTaskModel
 from .arguments import MultiTaskTrainingArguments
 from .checkpoints import begin_checkpoint, check_whole, finish_checkpoint, last_checkpoint, mixture_state
+from .compilation import compile_backbone
 from .data_loaders import data_seed
 from .evaluation import metric_names
 from .evaluation_loop import EvaluationMixin
@@ -78,10 +79,7 @@ class MultiTaskTrainer(EvaluationMixin):
         processing_class: Any = None,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(args, MultiTaskTrainingArguments):
-            raise InputError(f"args: expected MultiTaskTrainingArguments, found {type(args).__name__}.")
-        if processing_class is None:
-            raise InputError("processing_class: expected the backbone's tokenizer, or what else reads its inputs.")
+        _check_given(args, processing_class)
         # a copy, since its shares may change with training
         self.mixture = replace(mixture) if mixture is not None else Mixture()
         self.tasks = dict(tasks)
@@ -113,6 +111,7 @@ class MultiTaskTrainer(EvaluationMixin):
             processing_class=processing_class,
             **kwargs,
         )
+        compile_backbone(model, self.accelerator)
         self._counter = StepCounter(self.head_configs, model.config.loss_reduction, self.accelerator)
         train_names = list(self.prepared.streams) or [name for name, each in self.splits.items() if "train" in each]
         self._log = TrainingLog(self.head_configs, train_names, self.accelerator)
@@ -216,6 +215,13 @@ class MultiTaskTrainer(EvaluationMixin):
         if "loss" in logs:
             logs = logs | self._log.read() | self._nonfinite.read()
         super().log(logs, start_time)
+
+
+def _check_given(args: Any, processing_class: Any) -> None:
+    if not isinstance(args, MultiTaskTrainingArguments):
+        raise InputError(f"args: expected MultiTaskTrainingArguments, found {type(args).__name__}.")
+    if processing_class is None:
+        raise InputError("processing_class: expected the backbone's tokenizer, or what else reads its inputs.")
 
 
 def _take_over_configs(model: MultiTaskModel) -> None:
