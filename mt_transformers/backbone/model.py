@@ -14,6 +14,7 @@ from ..heads import words_of_ids
 from ..heads.backbone_info import BackboneInfo
 from .audio import AudioReader
 from .encoder_decoder import EncoderDecoderReader
+from .flattening import find_first_position
 from .image import ImageReader
 from .info import describe_backbone, find_vocab_size
 from .kind import Arguments, Kind, find_kind, find_model_class
@@ -100,13 +101,7 @@ class Backbone(nn.Module):
         positions: int | None = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if positions is None:
             return None
-        # RoBERTa and its like count from behind the padding's index, so that the first places are never used
-        unused = [
-            module.padding_idx + 1
-            for name, module in self.model.named_modules()
-            if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
-        ]
-        return positions - max(unused, default=0)
+        return positions - find_first_position(self.model)
 
     @classmethod
     def from_config(cls, config: PreTrainedConfig) -> Backbone:
@@ -182,6 +177,20 @@ class Backbone(nn.Module):
         known = {name for name in read if name in self._info.hidden_sizes}
         for parameter in self._reader.unread(self.model, known) if known else ():
             parameter.requires_grad_(False)
+
+    def leave_padding_out(self) -> None:
+        """
+        Run all batches from now on as one sequence without padding, on attention that takes variable lengths.
+
+        Outputs have the shape that they always have, with zeros where there is padding.
+
+        Raises:
+            InputError: If the backbone does not read text alone, its attention does not take variable lengths, or its
+                rows, put in one sequence, do not come out as they do alone.
+        """
+        if not isinstance(self._reader, TextReader):
+            raise InputError(f"padding_free: a {self._info.model_type!r} backbone does not read text alone.")
+        self._reader.leave_padding_out(self.model)
 
     def make_output_human_readable(
         self, output_dict: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase | None

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["find_mask", "pad_right", "rotate"]
+__all__ = ["find_mask", "has_tokens", "pad_right", "rotate"]
 
 _OTHER_POSITIONS = ("pixel_", "image_", "visual_", "decoder_")
 """Beginnings of names of inputs that count something else than tokens, whatever their shape."""
@@ -62,12 +62,22 @@ def pad_right(inputs: Mapping[str, Any]) -> tuple[dict[str, Any], torch.Tensor |
         return dict(inputs), None
     # the first token of each row; a row without any stays as it is
     steps = mask.bool().int().argmax(dim=1)
-    moved = {name: rotate(value, steps) for name, value in inputs.items() if _has_tokens(name, value, mask)}
+    moved = {name: rotate(value, steps) for name, value in inputs.items() if has_tokens(name, value, mask)}
     return {**inputs, **moved}, steps
 
 
-def _has_tokens(name: str, value: Any, mask: torch.Tensor) -> bool:
-    """Whether an input has a value for each token."""
+def has_tokens(name: str, value: Any, mask: torch.Tensor) -> bool:
+    """
+    Tell whether an input has a value for each token.
+
+    Args:
+        name (`str`): The input's name.
+        value (`Any`): The input.
+        mask (`torch.Tensor` of shape `(rows, length)`): The mask of the tokens.
+
+    Returns:
+        `bool`: False for what only happens to have the mask's shape, such as the positions of an image.
+    """
     return (
         isinstance(value, torch.Tensor)
         and value.dim() >= 2

@@ -25,6 +25,9 @@ class MultiTaskTrainingArguments(TrainingArguments):
         max_length (`int`, *optional*):
             Length to which rows are cut (tokens). Defaults to what tokenizer and backbone take.
         preprocessing_num_proc (`int`, *optional*): Processes that prepare the rows.
+        padding_free (`bool`, *optional*, defaults to `False`):
+            Whether the rows of a batch run as one sequence without padding, through flash attention's variable
+            lengths; for backbones of text that were loaded with `attn_implementation="flash_attention_2"`.
         nonfinite_loss (`str`, *optional*, defaults to `"raise"`):
             What happens where a head's loss is NaN or infinite: `raise` stops the run before a weight is changed, with
             an error that names head, tasks and step; `skip` leaves these rows out, does not update the head in that
@@ -40,6 +43,10 @@ class MultiTaskTrainingArguments(TrainingArguments):
     )
     preprocessing_num_proc: int | None = field(
         default=None, metadata={"help": "Processes that prepare the rows (tokenization)."}
+    )
+    padding_free: bool = field(
+        default=False,
+        metadata={"help": "Run a batch as one sequence without padding; needs flash attention's variable lengths."},
     )
     nonfinite_loss: str = field(
         default="raise",

@@ -9,12 +9,12 @@ from accelerate.utils import DynamoBackend
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from ..modeling import MultiTaskModel
+    from ..backbone import Backbone
 
 __all__ = ["compile_backbone"]
 
 
-def compile_backbone(model: MultiTaskModel, accelerator: Accelerator) -> None:
+def compile_backbone(backbone: Backbone, accelerator: Accelerator) -> None:
     """
     Compile the backbone alone, as `torch_compile` and its like or `accelerate launch --dynamo_backend` ask for.
 
@@ -23,7 +23,7 @@ def compile_backbone(model: MultiTaskModel, accelerator: Accelerator) -> None:
     told otherwise.
 
     Args:
-        model ([`MultiTaskModel`]): The model; its backbone is compiled in place.
+        backbone ([`Backbone`]): The backbone; its model is compiled in place.
         accelerator (`Accelerator`): Knows how to compile, and is told that nothing is left to compile.
     """
     plugin = accelerator.state.dynamo_plugin
@@ -31,5 +31,5 @@ def compile_backbone(model: MultiTaskModel, accelerator: Accelerator) -> None:
         return
     options = plugin.to_kwargs()
     options.setdefault("dynamic", True)
-    model.backbone.model.compile(**options)
+    backbone.model.compile(**options)
     plugin.backend = DynamoBackend.NO

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
+from ..backbone import Backbone
 from ..data import (
     TASK_INDEX,
     DataCollatorForMultiTask,
@@ -111,7 +112,7 @@ class MultiTaskTrainer(EvaluationMixin):
             processing_class=processing_class,
             **kwargs,
         )
-        compile_backbone(model, self.accelerator)
+        self._set_up_backbone(model.backbone)
         self._counter = StepCounter(self.head_configs, model.config.loss_reduction, self.accelerator)
         train_names = list(self.prepared.streams) or [name for name, each in self.splits.items() if "train" in each]
         self._log = TrainingLog(self.head_configs, train_names, self.accelerator)
@@ -132,6 +133,13 @@ class MultiTaskTrainer(EvaluationMixin):
         self.eval_collator = given or made[1]
         self.sampler_callback.collator = None if given else made[0]
         return given or made[0]
+
+    def _set_up_backbone(self, backbone: Backbone) -> None:
+        """How the backbone runs; before it is compiled it tries whether it can do without padding."""
+        if self.args.padding_free:
+            with self.accelerator.autocast():
+                backbone.leave_padding_out()
+        compile_backbone(backbone, self.accelerator)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """
