@@ -50,6 +50,7 @@ def one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("one_process")
     for name in launched.RUNS:
         launched.train(name, folder)
+    launched.evaluate(folder)
     return folder
 
 
@@ -89,6 +90,19 @@ def test_metrics_and_log_are_those_of_one_process(name: str, one_process: Path, 
 def test_a_head_that_is_skipped_on_one_process_is_skipped_on_both(two_processes: Path) -> None:
     counts = [line.get("skipped_intent", 0) for line in _report(two_processes, "skipping")["log"] if "loss" in line]
     assert 1 <= sum(counts) <= launched.STEPS // 4
+
+
+@pytest.mark.parametrize("size", launched.EVALUATED)
+def test_every_row_is_evaluated_once_whatever_the_size(size: int, one_process: Path, two_processes: Path) -> None:
+    one, two = (_report(folder, "evaluated")[str(size)] for folder in (one_process, two_processes))
+    assert len(two["logits"]["intent"]) == size < len(two["logits"]["slots"])
+    for head, logits in one["logits"].items():
+        torch.testing.assert_close(torch.tensor(two["logits"][head]), torch.tensor(logits), rtol=1e-9, atol=1e-11)
+    counts = {name: value for name, value in one["metrics"].items() if not name.endswith("_loss")}
+    assert len(counts) > 5
+    # to the last digit: they count rows and words
+    assert {name: two["metrics"][name] for name in counts} == counts
+    assert two["metrics"]["eval_requests_loss"] == pytest.approx(one["metrics"]["eval_requests_loss"], rel=1e-12)
 
 
 @pytest.mark.parametrize("rank", [0, 1])

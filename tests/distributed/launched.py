@@ -209,14 +209,48 @@ def track(rank: int, processes: int) -> list[dict[str, float]]:
     return [*reports, model.get_metrics()]
 
 
+EVALUATED = (1, 2, 3, 4, 5, 7, 8, 9, 16)
+"""Rows of the splits that are evaluated, in global batches of 4."""
+
+
+def evaluate(folder: Path) -> None:
+    """Evaluate and predict splits of every size with a model that knows nothing, and keep what came out."""
+    tasks = two_tasks()
+    heads = {
+        "intent": {"head_type": "sequence_classification", "id2label": INTENTS},
+        "slots": {"head_type": "token_classification", "id2label": SLOTS},
+        "mood": {"head_type": "sequence_classification", "id2label": MOODS},
+    }
+    torch.manual_seed(0)
+    model = tiny_model(heads, tiny_bert_config(**_DROPOUT)).double()
+    args = MultiTaskTrainingArguments(output_dir=str(folder / "evaluated"), disable_tqdm=True, use_cpu=True)
+    args.per_device_eval_batch_size = 4 // args.world_size
+    trainer = MultiTaskTrainer(model, args, tasks, processing_class=tiny_tokenizer())
+    rows = tasks["requests"].dataset["train"]
+    found: dict[str, Any] = {}
+    for size in EVALUATED:
+        given = {"requests": rows.select(range(size))}
+        metrics = trainer.evaluate(given)
+        predicted = trainer.predict(given)["requests"]
+        labels: Any = predicted.label_ids
+        logits = {head: values[labels[head] != -100] for head, values in dict(predicted.predictions).items()}
+        found[str(size)] = {
+            "metrics": {name: value for name, value in metrics.items() if name.startswith("eval_requests")},
+            "logits": {head: values.tolist() for head, values in logits.items()},
+        }
+    if trainer.is_world_process_zero():
+        (folder / "evaluated.json").write_text(json.dumps(found))
+
+
 def main() -> None:
-    """Train all runs, the processes' weights starting from different seeds, and track metrics."""
+    """Train all runs, the processes' weights starting from different seeds, evaluate, and track metrics."""
     from accelerate import PartialState
 
     state = PartialState(cpu=True)
     for name in RUNS:
         train(name, Path(sys.argv[1]), seed=state.process_index)
         state.wait_for_everyone()
+    evaluate(Path(sys.argv[1]))
     tracked = track(state.process_index, state.num_processes)
     Path(sys.argv[1], f"tracked_{state.process_index}.json").write_text(json.dumps(tracked))
     state.wait_for_everyone()
