@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..heads import Head, HeadConfig, feature_size, get_head_class, outputs_read
 from ..routing import ArgumentRouter, Rows, route_rows, take_rows
 from .embeddings import EmbeddingsMixin
+from .head_dict import HeadDict
 from .initializer import InitializerRule, begin_anew, initialize
 from .labels import labels_by_head
 from .loading import check_loaded
@@ -63,7 +64,7 @@ class MultiTaskModel(ReportingMixin, EmbeddingsMixin):
         if config.backbone_config is None:
             raise InputError("config: no backbone_config, so that there is no backbone to build.")
         self.backbone = Backbone.from_config(config.backbone_config) if backbone is None else backbone
-        self.heads = nn.ModuleDict({name: self._build_head(name) for name in config.heads or {}})
+        self.heads = HeadDict({name: self._build_head(name) for name in config.heads or {}})
         self.main_input_name = self.backbone.model.main_input_name
         self.supports_gradient_checkpointing = self.backbone.model.supports_gradient_checkpointing
         self._freeze_unread()

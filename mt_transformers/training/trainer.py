@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,16 @@ class MultiTaskTrainer(EvaluationMixin):
                 active = [name for name in self._counter.active if name not in skipped]
                 average_head_gradients(self.model, active, self.accelerator)
         return loss
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """As the Trainer's, of the backbone alone, whose parameters are counted once and not at each step."""
+        tokens = inputs.get(self.model.main_input_name)
+        return 0 if tokens is None else 6 * tokens.numel() * self._backbone_size
+
+    @cached_property
+    def _backbone_size(self) -> int:
+        """Number of the backbone's parameters, without embeddings."""
+        return int(self.model.backbone.model.num_parameters(exclude_embeddings=True))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the heads' losses and the tasks' shares where it is about training."""

@@ -415,3 +415,20 @@ def test_training_without_a_train_split_is_refused(
     trainer = make_trainer(quiet_model(), {"moods": only_test}, num_train_epochs=1)
     with pytest.raises(InputError, match="no task has a train split"):
         trainer.train()
+
+
+# what a step costs
+
+
+def test_operations_are_those_of_the_backbone(
+    two_tasks: dict[str, Task], quiet_model: Models, make_trainer: Trainers
+) -> None:
+    """6 for each token and parameter; heads that no batch uses add nothing."""
+    model = quiet_model()
+    trainer = make_trainer(model, two_tasks, max_steps=2)
+    inputs = tiny_inputs()
+    weights = sum(each.numel() for name, each in model.backbone.named_parameters() if "embeddings.weight" not in name)
+    assert trainer.floating_point_ops(inputs) == 6 * inputs["input_ids"].numel() * weights
+    assert trainer.floating_point_ops({"inputs_embeds": torch.zeros(1, 1, 1)}) == 0
+    trainer.train()
+    assert trainer.state.total_flos > 0
