@@ -201,6 +201,7 @@ class MultiTaskModel(ReportingMixin, EmbeddingsMixin):
             labels (`Mapping[str, torch.Tensor]` or `torch.Tensor`, *optional*):
                 For each head labels over the whole batch, -100 (integers) or NaN (floats) where a row or word has
                 none; such rows do not go to the head. One tensor if one head is in play, which then gets all rows.
+                Labels of no head at all, `{}`, make a loss of 0.
             heads (`Collection[str]`, *optional*): The heads that may run.
             task (`Sequence[str]` or `torch.Tensor`, *optional*):
                 Task of each row, by name or by index in `config.tasks`: the row goes to the heads of its task.
@@ -246,7 +247,8 @@ class MultiTaskModel(ReportingMixin, EmbeddingsMixin):
             head, head_rows, takes = self.named_heads[name], routed[name], partial(self._router.takes, name)
             features = read_features(head, read, sequences.get(name), head_rows, batch_size, takes)
             self._run_head(outputs, name, head_rows, inputs, features, all_labels.get(name), batch_size)
-        if all_labels:
+        # a process that only fills up a step has no labels, and takes part in it
+        if all_labels or labels is not None:
             self._add_losses(outputs, routed, all_labels, num_items_in_batch, batch_size)
         return outputs
 
