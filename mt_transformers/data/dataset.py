@@ -26,6 +26,9 @@ PASS_INDEX = "pass_index"
 TASK_INDEX = "task_index"
 """The reserved key under which a row, and a batch, says which task each row is from."""
 
+_LENGTHS_AT_ONCE = 2**18
+"""Rows whose lengths are read in one go."""
+
 
 class MultiTaskDataset(torch.utils.data.Dataset[dict[str, Any]]):
     """
@@ -51,6 +54,26 @@ class MultiTaskDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         return int(self._starts[-1])
+
+    def lengths(self) -> np.ndarray:
+        """
+        Length of every row, as [`prepare_split`] counts it: tokens, samples of recordings that are arrays, else 1.
+
+        Returns:
+            `np.ndarray` of shape `(rows,)`, int32.
+
+        Example:
+            >>> from datasets import Dataset
+            >>> MultiTaskDataset({"a": Dataset.from_dict({"length": [5, 3]})}).lengths()
+            array([5, 3], dtype=int32)
+        """
+        lengths = np.empty(len(self), dtype=np.int32)
+        for split, first in zip(self._splits, self._starts, strict=False):
+            column = split.select_columns("length").with_format("arrow")
+            for start in range(0, len(split), _LENGTHS_AT_ONCE):
+                part = column[start : start + _LENGTHS_AT_ONCE]["length"].to_numpy()
+                lengths[first + start : first + start + len(part)] = part
+        return lengths
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.__getitems__([index])[0]

@@ -43,6 +43,11 @@ class Mixture:
         batches (`str`, *optional*, defaults to `"mixed"`): `mixed`, or `homogeneous`: one task a batch.
         batch_sizes (`dict[str, int]`, *optional*):
             Rows of a homogeneous batch of a task, where it is not the training arguments' batch size.
+        same_task_on_all_ranks (`bool`, *optional*, defaults to `True`):
+            Whether all processes train on one task at each step of homogeneous batches. If not, each has a batch of
+            its own, dealt out in turn from those of one process: a step of N processes is one of N tasks at most, and
+            equals one of a single process that accumulates the gradients of N batches. The rows of mixed batches are
+            always dealt out to all processes.
         stop (`str`, *optional*):
             When an epoch ends. `all`: every row of every task was seen once, whatever the shares (default for
             `proportional`). `first`: one task is used up. `longest`: every row was seen at least once, the rows of
@@ -68,6 +73,7 @@ class Mixture:
     order: str = "random"
     batches: Literal["mixed", "homogeneous"] = "mixed"
     batch_sizes: dict[str, int] | None = None
+    same_task_on_all_ranks: bool = True
     stop: Literal["all", "first", "longest"] | None = None
     instances_per_epoch: int | None = None
 
@@ -114,6 +120,12 @@ class Mixture:
             )
         if self.batch_sizes is not None and self.batches != "homogeneous":
             raise InputError("mixture: batch_sizes belong to homogeneous batches.")
+        if type(self.same_task_on_all_ranks) is not bool:
+            raise InputError(
+                f"mixture: expected True or False as same_task_on_all_ranks, found {self.same_task_on_all_ranks!r}."
+            )
+        if not self.same_task_on_all_ranks and self.batches != "homogeneous":
+            raise InputError("mixture: same_task_on_all_ranks belongs to homogeneous batches.")
         if self.stop is not None and self.sampling == "dynamic":
             raise InputError("mixture: dynamic sampling has no stop, an epoch has instances_per_epoch rows.")
         if self.stop is not None and self.instances_per_epoch is not None:

@@ -60,6 +60,9 @@ def plan_mixture(
     """
     Count what a mixture does, by going through the batches of an epoch (of all, to know what `drop_last` never shows).
 
+    The batches are those of rows in random order: where rows are grouped by length, their tasks have the same shares,
+    but may be in fewer batches.
+
     Args:
         sizes (`Mapping[str, int]`): Training rows of each task.
         mixture ([`Mixture`]): How they are interleaved.
@@ -85,7 +88,7 @@ def plan_mixture(
     sampler = MultiTaskBatchSampler(sizes, mixture, batch_size, seed, num_processes, drop_last)
     ends = np.cumsum(list(sizes.values()))
     # (batches of all processes, tasks): rows of each task
-    counts = np.array([_count_tasks(batch, ends) for batch in sampler])
+    counts = np.concatenate([_count_tasks(rows, batches, ends) for rows, batches in sampler.blocks()])
     taken = counts.sum(axis=0)
     never_seen = _never_seen(sampler, sizes, num_epochs) if drop_last else None
     plans = [
@@ -109,10 +112,11 @@ def plan_mixture(
     return MixturePlan(tasks=plans, head_weights=weights, batches=len(sampler) // num_processes)
 
 
-def _count_tasks(batch: list[int], ends: np.ndarray) -> np.ndarray:
-    """Rows of each task in a batch, those without labels left out."""
-    rows = np.array(batch)
-    return np.bincount(np.searchsorted(ends, rows[rows >= 0], side="right"), minlength=len(ends))
+def _count_tasks(rows: np.ndarray, sizes: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Rows of each task in each of the batches that the sizes cut out of the rows, shape `(batches, tasks)`."""
+    tasks = np.searchsorted(ends, rows, side="right")
+    places = np.repeat(np.arange(len(sizes)), sizes) * len(ends) + tasks
+    return np.bincount(places, minlength=len(sizes) * len(ends)).reshape(len(sizes), len(ends))
 
 
 def _never_seen(sampler: MultiTaskBatchSampler, sizes: Mapping[str, int], num_epochs: int) -> list[int]:
@@ -120,8 +124,8 @@ def _never_seen(sampler: MultiTaskBatchSampler, sizes: Mapping[str, int], num_ep
     seen = np.zeros(sum(sizes.values()), dtype=bool)
     for epoch in range(num_epochs):
         sampler.set_epoch(epoch)
-        for batch in sampler:
-            seen[[row for row in batch if row >= 0]] = True
+        for rows, _ in sampler.blocks():
+            seen[rows] = True
     return [int((~part).sum()) for part in np.split(seen, np.cumsum(list(sizes.values()))[:-1])]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -20,15 +21,16 @@ def round_robin(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:  # 
         rng (`np.random.Generator`): Not used.
 
     Returns:
-        `np.ndarray` of shape `(counts.sum(),)`: Indices of tasks.
+        `np.ndarray` of shape `(counts.sum(),)`: Indices of tasks, in the smallest unsigned type.
 
     Example:
         >>> round_robin(np.array([5, 3]), np.random.default_rng(0)).tolist()
         [0, 1, 0, 1, 0, 1, 0, 0]
     """
-    tasks = np.repeat(np.arange(len(counts)), counts)
-    turn = np.arange(len(tasks)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return tasks[np.lexsort((tasks, turn))]
+    tasks, ends = _tasks(counts), np.unique(np.append(counts, 0))
+    # from one task's end to the next one's, all turns are alike
+    rounds = [np.tile(tasks[counts > start], end - start) for start, end in itertools.pairwise(ends)]
+    return np.concatenate([tasks[:0], *rounds])
 
 
 def random_order(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -40,9 +42,11 @@ def random_order(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         rng (`np.random.Generator`): Source of randomness.
 
     Returns:
-        `np.ndarray` of shape `(counts.sum(),)`: Indices of tasks.
+        `np.ndarray` of shape `(counts.sum(),)`: Indices of tasks, in the smallest unsigned type.
     """
-    return rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    order = np.repeat(_tasks(counts), counts)
+    rng.shuffle(order)
+    return order
 
 
 def sequential(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:  # noqa: ARG001 as all orders
@@ -54,9 +58,14 @@ def sequential(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:  # n
         rng (`np.random.Generator`): Not used.
 
     Returns:
-        `np.ndarray` of shape `(counts.sum(),)`: Indices of tasks.
+        `np.ndarray` of shape `(counts.sum(),)`: Indices of tasks, in the smallest unsigned type.
     """
-    return np.repeat(np.arange(len(counts)), counts)
+    return np.repeat(_tasks(counts), counts)
+
+
+def _tasks(counts: np.ndarray) -> np.ndarray:
+    """Indices of the tasks in the smallest type: an order over millions of rows is held for an epoch."""
+    return np.arange(len(counts), dtype=np.min_scalar_type(max(len(counts) - 1, 0)))
 
 
 ORDERS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
+import numpy as np
 import pytest
 from datasets import Dataset
 from hypothesis import given
@@ -111,3 +114,28 @@ def test_a_task_without_rows_takes_no_numbers() -> None:
     rows = MultiTaskDataset({"a": Dataset.from_dict({"x": []}), "b": Dataset.from_dict({"x": [1, 2]})})
     assert [rows[0], rows[1]] == [{"x": 1, "task_index": 1}, {"x": 2, "task_index": 1}]
     assert [rows[~0], rows[~1]] == [{"x": 1, "task_index": -1}, {"x": 2, "task_index": -1}]
+
+
+def test_lengths_are_those_of_all_rows() -> None:
+    chosen = Dataset.from_dict({"length": [4, 3, 2, 1], "x": [0] * 4}).select([3, 1])
+    joined = Dataset.from_dict({"length": [9, 8]}).with_format("numpy", columns=["length"])
+    empty = Dataset.from_dict({"length": [1]}).select([])
+    found = MultiTaskDataset({"a": chosen, "b": empty, "c": joined}).lengths()
+    assert (found.tolist(), found.dtype) == ([1, 3, 9, 8], np.int32)
+
+
+def test_lengths_beside_arrays() -> None:
+    """Splits with images or audio give arrays of some columns, and are put together of several tables."""
+    rows = Dataset.from_dict({"length": [1, 2], "audio": [[0.0], [0.5, 0.25]]})
+    assert MultiTaskDataset({"a": rows.with_format("numpy", columns=["audio"])}).lengths().tolist() == [1, 2]
+
+
+def test_lengths_of_many_rows_are_read_part_by_part() -> None:
+    lengths = np.arange(600_000) % 128
+    rows = MultiTaskDataset({"a": Dataset.from_dict({"length": lengths}), "b": Dataset.from_dict({"length": [7, 6]})})
+    tracemalloc.start()
+    found = rows.lengths()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.tolist() == [*lengths.tolist(), 7, 6]
+    assert peak < 10 * len(rows)

@@ -39,6 +39,26 @@ def test_sequential(counts: list[int], expected: list[int]) -> None:
     assert order_of("sequential", counts) == expected
 
 
+@pytest.mark.parametrize("name", list(ORDERS))
+@pytest.mark.parametrize(("tasks", "dtype"), [(1, np.uint8), (256, np.uint8), (257, np.uint16)])
+def test_tasks_are_numbers_as_small_as_they_can_be(name: str, tasks: int, dtype: type) -> None:
+    order = ORDERS[name](np.full(tasks, 2), np.random.default_rng(0))
+    assert order.dtype == dtype
+    assert sorted(order.tolist()) == sorted([*range(tasks)] * 2)
+
+
+@given(counts=st.lists(st.integers(0, 8), min_size=1, max_size=5))
+def test_round_robin_turn_by_turn(counts: list[int]) -> None:
+    expected = [task for turn in range(8) for task, count in enumerate(counts) if turn < count]
+    assert order_of("round_robin", counts) == expected
+
+
+@given(counts=st.lists(st.integers(0, 8), min_size=1, max_size=5), seed=st.integers(0, 99))
+def test_random_is_a_permutation_of_numpys(counts: list[int], seed: int) -> None:
+    tasks = np.array([task for task, count in enumerate(counts) for _ in range(count)], dtype=np.int64)
+    assert order_of("random", counts, seed) == np.random.default_rng(seed).permutation(tasks).tolist()
+
+
 def test_random_follows_the_generator_alone() -> None:
     counts = [20, 20]
     assert order_of("random", counts, seed=0) == order_of("random", counts, seed=0)
