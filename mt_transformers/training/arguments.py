@@ -10,6 +10,8 @@ from ..errors import InputError, check_known
 
 __all__ = ["MultiTaskTrainingArguments"]
 
+_STRATEGIES = ("random", "group_by_length", "batch_rebalance")
+
 
 @dataclass
 class MultiTaskTrainingArguments(TrainingArguments):
@@ -20,6 +22,12 @@ class MultiTaskTrainingArguments(TrainingArguments):
     `remove_unused_columns` is False, since the tasks say which columns are used; `ddp_find_unused_parameters` is
     False, since heads without a row are left out of the exchange of gradients; the trainer turns it on where parts of
     the backbone may idle, see [`backbone_may_idle`].
+
+    `train_sampling_strategy` changes nothing about which rows the mixture takes, nor how many of which task. With
+    `"group_by_length"` rows of like length share a batch, found among those of 50 global batches (of 50 for each task
+    where batches are homogeneous). With `"batch_rebalance"` the rows of each optimizer step are those of `"random"`,
+    and so are its gradients; within the step rows of like length share a micro-batch, on every process. Lengths are
+    tokens; images, and recordings in files, are all alike.
 
     Args:
         max_length (`int`, *optional*):
@@ -79,9 +87,19 @@ class MultiTaskTrainingArguments(TrainingArguments):
             raise InputError(
                 "average_tokens_across_devices: expected True, a head's items are counted over all devices."
             )
+        self._check_sampling()
         if self.n_gpu > 1:
             raise InputError(
                 f"{self.n_gpu} GPUs in one process: start one process a GPU, with accelerate launch or torchrun."
             )
         if self.fsdp or self.deepspeed:
             raise InputError("fsdp and deepspeed are not supported yet: heads without a row would stop the processes.")
+
+    def _check_sampling(self) -> None:
+        if self.train_sampling_strategy == "sequential":
+            raise InputError("train_sampling_strategy: for task after task set the mixture's order to 'sequential'.")
+        check_known([self.train_sampling_strategy], _STRATEGIES, "training", "train_sampling_strategy")
+        if self.length_column_name != "length":
+            raise InputError(
+                f"length_column_name: expected 'length', as prepared rows have it, found {self.length_column_name!r}."
+            )

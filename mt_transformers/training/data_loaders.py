@@ -30,6 +30,12 @@ def data_seed(args: MultiTaskTrainingArguments) -> int:
     return int(args.seed if args.data_seed is None else args.data_seed)
 
 
+def _step_batches(args: MultiTaskTrainingArguments, mixture: Mixture) -> int:
+    """Batches that the sampler makes for an optimizer step; processes share each, or have one of their own."""
+    processes = 1 if mixture.same_task_on_all_ranks else args.world_size
+    return int(args.gradient_accumulation_steps) * processes
+
+
 class DataLoaderMixin(Trainer):
     """Adds batches of several tasks to a `Trainer`; each kind of loader is built in one place."""
 
@@ -40,8 +46,10 @@ class DataLoaderMixin(Trainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of the mixture, cut up for the processes by the sampler itself."""
-        args = self.args
+        args, strategy = self.args, self.args.train_sampling_strategy
         if isinstance(self.train_dataset, MultiTaskStream):
+            if strategy != "random":
+                raise InputError(f"train_sampling_strategy: rows of streams have no length yet, found {strategy!r}.")
             return self._build_dataloader(self.train_dataset, self.data_collator, batch_size=self._train_batch_size)
         if not isinstance(self.train_dataset, MultiTaskDataset):
             raise InputError("no task has a train split, so that there is nothing to train on.")
@@ -52,6 +60,8 @@ class DataLoaderMixin(Trainer):
             seed=data_seed(args),
             num_processes=args.world_size,
             drop_last=args.dataloader_drop_last,
+            lengths=None if strategy == "random" else self.train_dataset.lengths(),
+            window=_step_batches(args, self.mixture) if strategy == "batch_rebalance" else None,
         )
         self.sampler_callback.set_sampler(sampler)
         return self._build_dataloader(self.train_dataset, self.data_collator, batch_sampler=sampler)

@@ -54,6 +54,12 @@ def test_higher_scores_are_better(tmp_path: Path) -> None:
         ({"remove_unused_columns": True}, "remove_unused_columns: expected False"),
         ({"label_smoothing_factor": 0.1}, "label_smoothing_factor: set label_smoothing in the heads' configs"),
         ({"average_tokens_across_devices": False}, "average_tokens_across_devices: expected True"),
+        ({"train_sampling_strategy": "sequential"}, "set the mixture's order to 'sequential'"),
+        ({"train_sampling_strategy": "by_length"}, "unknown train_sampling_strategy 'by_length', did you mean"),
+        (
+            {"length_column_name": "size"},
+            "length_column_name: expected 'length', as prepared",
+        ),
         ({"fsdp": "full_shard"}, "fsdp and deepspeed are not supported"),
     ],
 )
@@ -62,7 +68,16 @@ def test_what_cannot_hold_is_refused(tmp_path: Path, given: dict[str, Any], mess
         arguments(tmp_path, **given)
 
 
-@pytest.mark.parametrize("allowed", [{"label_smoothing_factor": 0.0}, {"average_tokens_across_devices": True}])
+@pytest.mark.parametrize(
+    "allowed",
+    [
+        {"label_smoothing_factor": 0.0},
+        {"average_tokens_across_devices": True},
+        {"train_sampling_strategy": "random"},
+        {"train_sampling_strategy": "group_by_length"},
+        {"train_sampling_strategy": "batch_rebalance", "length_column_name": "length"},
+    ],
+)
 def test_the_neighbours_of_the_refused_are_accepted(tmp_path: Path, allowed: dict[str, Any]) -> None:
     arguments(tmp_path, **allowed)
 
