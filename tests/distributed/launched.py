@@ -42,6 +42,20 @@ RUNS: dict[str, dict[str, Any]] = {
     "sequences": {"mixture": {}, "global_batch": 4, "accumulation": 1, "sequences": True},
     # in some steps rows of one head, on one process, have a loss that is no number
     "skipping": {"mixture": {}, "global_batch": 2, "accumulation": 2, "nonfinite_loss": "skip"},
+    # 13 rows an epoch: one process has none in the last step
+    "short": {
+        "mixture": {"sampling": "weighted", "weights": {"requests": 1, "moods": 2}, "instances_per_epoch": 14},
+        "global_batch": 2,
+        "accumulation": 1,
+    },
+    # each process has batches of its own, as one has that accumulates them; 9 batches an epoch
+    "apart": {
+        "mixture": {"batches": "homogeneous", "same_task_on_all_ranks": False},
+        "global_batch": 6,
+        "accumulation": 2,
+    },
+    "grouped": {"mixture": {}, "global_batch": 4, "accumulation": 1, "strategy": "group_by_length"},
+    "rebalanced": {"mixture": {}, "global_batch": 4, "accumulation": 2, "strategy": "batch_rebalance"},
     # the layers above have no gradient
     "below": {"mixture": {}, "global_batch": 4, "accumulation": 1, "layer": 1},
 }
@@ -150,9 +164,13 @@ def train(name: str, folder: Path, seed: int = 0) -> None:
         disable_tqdm=True,
         use_cpu=True,
         nonfinite_loss=run.get("nonfinite_loss", "raise"),
+        train_sampling_strategy=run.get("strategy", "random"),
         **({_CHECKPOINTING: True} if run.get("checkpointing") else {}),
     )
     args.per_device_train_batch_size = run["global_batch"] // args.world_size
+    if not run["mixture"].get("same_task_on_all_ranks", True):
+        args.per_device_train_batch_size = run["global_batch"] // run["accumulation"]
+        args.gradient_accumulation_steps = run["accumulation"] // args.world_size
     stray = _StrayHeads()
     callbacks = [stray, *([_Spoil(model)] if "nonfinite_loss" in run else [])]
     trainer = MultiTaskTrainer(model, args, tasks, Mixture(**run["mixture"]), tiny_tokenizer(), callbacks=callbacks)
