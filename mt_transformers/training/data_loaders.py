@@ -6,6 +6,7 @@ from typing import Any
 
 import datasets
 import torch
+from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
@@ -39,10 +40,11 @@ class DataLoaderMixin(Trainer):
     eval_collator: DataCollatorForMultiTask
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Batches of the mixture, cut up for the processes by the sampler itself."""
+        """Batches of the mixture, cut up for the processes by the sampler, or the stream, itself."""
         args = self.args
         if isinstance(self.train_dataset, MultiTaskStream):
-            return self._build_dataloader(self.train_dataset, self.data_collator, batch_size=self._train_batch_size)
+            loader = self._make_dataloader(self.train_dataset, self.data_collator, batch_size=self._train_batch_size)
+            return self._place_on_device(loader)
         if not isinstance(self.train_dataset, MultiTaskDataset):
             raise InputError("no task has a train split, so that there is nothing to train on.")
         sampler = MultiTaskBatchSampler(
@@ -66,8 +68,12 @@ class DataLoaderMixin(Trainer):
         return self._build_dataloader(eval_dataset, self.eval_collator, **batching)
 
     def _build_dataloader(self, dataset: Any, collator: Any, **batching: Any) -> DataLoader[Any]:
+        prepared: DataLoader[Any] = self.accelerator.prepare(self._make_dataloader(dataset, collator, **batching))
+        return prepared
+
+    def _make_dataloader(self, dataset: Any, collator: Any, **batching: Any) -> DataLoader[Any]:
         args = self.args
-        loader = DataLoader(
+        return DataLoader(
             dataset,
             collate_fn=collator,
             num_workers=args.dataloader_num_workers,
@@ -76,5 +82,16 @@ class DataLoaderMixin(Trainer):
             prefetch_factor=args.dataloader_prefetch_factor,
             **batching,
         )
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
-        return prepared
+
+    def _place_on_device(self, loader: DataLoader[Any]) -> DataLoader[Any]:
+        """Prepare a loader whose dataset gives each process its own rows: accelerate would divide them once more."""
+        placed: DataLoader[Any] = prepare_data_loader(
+            loader,
+            self.accelerator.device,
+            num_processes=1,
+            process_index=0,
+            put_on_device=True,
+            dispatch_batches=False,
+            non_blocking=self.accelerator.non_blocking,
+        )
+        return placed
