@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from ..errors import InputError
-from ..heads import HeadConfig
+from ..heads import HeadConfig, LabelSource
 from .dataset import GOLD_PREFIX, PASS_INDEX, TASK_INDEX
 from .interleaving import RowSource, interleave
 from .media_columns import MediaChecker, keep_files
@@ -55,11 +55,17 @@ def prepare_stream(
         InputError: If heads and tokenizer do not fit; while it is read, if a value is missing or wrong.
     """
     encoder = make_encoder(task_name, task, "train", split.features, heads, processing_class, max_length)
+    # without what reads whole columns, which no worker that is not forked could be sent
+    encoder.labels = {head: (config, _bare(source)) for head, (config, source) in encoder.labels.items()}
     checker = encoder.media_checker
     # a stream that has a column renamed decodes it
     split = name_media(keep_files(split, checker.columns.values()), task, encoder.processing)
     gold = [GOLD_PREFIX + head for head in task.labels if heads[head].needs_gold]
     return TaskStream(split, _StreamEncoder(encoder, checker, ["cut_words", "unseen_words", *gold]), encoder.where)
+
+
+def _bare(source: LabelSource) -> LabelSource:
+    return LabelSource(source.task_name, source.column, source.feature, read=list)
 
 
 @dataclass
