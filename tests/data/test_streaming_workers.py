@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from datasets import Dataset
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
@@ -124,6 +124,7 @@ def test_first_has_no_row_twice(files: int, order: str) -> None:
         assert (counts[0] == 10) != (counts[1] == 3)
 
 
+@settings(max_examples=30)
 @given(
     sizes=st.lists(st.integers(12, 30), min_size=1, max_size=3),
     files=st.integers(1, 5),
@@ -253,11 +254,6 @@ def test_a_process_without_rows_is_an_error(rows: tuple[int, int], options: dict
         next(iter(mixed(two(*rows), 3, 4, **options)))
 
 
-def test_a_worker_without_rows_is_an_error() -> None:
-    with pytest.raises(InputError, match="a row for each of 2 processes x 2 workers in every pass, found rows: 3 in"):
-        batches_of(mixed(two(3, 20), 1, 2), 2)
-
-
 @pytest.mark.parametrize("order", ["random", "round_robin", "sequential"])
 def test_where_rows_come_once_a_worker_may_lack_a_task(order: str) -> None:
     shards = shards_of(two(2, 20), 4, order=order, stop="all")
@@ -271,3 +267,8 @@ def test_a_task_without_a_share_may_be_empty() -> None:
     for stop in ("all", "first", "longest"):
         rows = islice(mixed(streams, 1, 2, stop=stop, **weights), 8)
         assert Counter(row["number"] for row in rows) == dict.fromkeys([1, 3, 5, 7], 2)
+
+
+def test_a_worker_without_rows_is_an_error() -> None:
+    with pytest.raises(InputError, match="a row for each of 2 processes x 2 workers in every pass, found rows: 3 in"):
+        batches_of(mixed(two(3, 20), 1, 2), 2)
