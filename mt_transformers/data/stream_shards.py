@@ -174,17 +174,21 @@ class TaskStream:
         ]
         return _shuffle(_read_in_turn(lanes), rng)
 
-    def count_rows(self, shard: StreamShard) -> int:
+    def count_rows(self, shard: StreamShard, all_shards: bool = False) -> int:
         """
-        Count the rows that a shard looks at, its own and others'; reads them.
+        Count the rows of a shard; reads them.
 
         Args:
             shard ([`StreamShard`]): Which shard.
+            all_shards (`bool`, *optional*, defaults to `False`):
+                Whether to count what other shards own in the same files, too.
 
         Returns:
             `int`: The rows.
         """
-        return sum(1 for file in shard.files(self.num_files) for _ in self._read_file(file, self.num_files))
+        files = shard.files(self.num_files)
+        rows = ((file, row.number) for file in files for row in self._read_file(file, self.num_files))
+        return sum(all_shards or shard.owns(file, number, self.num_files) for file, number in rows)
 
     def _read_own(self, file: int, shard: StreamShard) -> Iterator[StreamRow]:
         rows = self._read_file(file, self.num_files)

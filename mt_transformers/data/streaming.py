@@ -146,17 +146,55 @@ class MultiTaskStream(torch.utils.data.IterableDataset[dict[str, Any]]):
         self._process_index = process_index
         self._num_processes = num_processes
         self._epoch = 0
+        self._skipped = (0, 1)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the pass that the next iteration begins with."""
         self._epoch = epoch
 
+    def skip_batches(self, batches: int, batch_size: int) -> None:
+        """
+        Leave the first batches of a loader empty, as a run that is resumed drops them.
+
+        Their rows come as `{}`. They are not prepared, and read only in the first pass and in the one where they end:
+        once a shard knows how many rows it has, the passes between are counted out.
+
+        Args:
+            batches (`int`): Batches of this process, over all of its workers; 0 to have all rows again.
+            batch_size (`int`): Rows of a batch.
+        """
+        self._skipped = (batches, batch_size)
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        shard = self._shard()
-        passes = count(self._epoch) if self._endless else [self._epoch]
-        rows = chain.from_iterable(self._one_pass(number, shard) for number in passes)
+        shard, skipped = self._shard(), self._skipped_rows()
+        number, rows = self._begin(shard, skipped)
+        yield from ({} for _ in range(skipped))
+        if self._endless:
+            rows = chain(rows, chain.from_iterable(self._one_pass(each, shard) for each in count(number + 1)))
         while chunk := list(islice(rows, _PREPARED_AT_ONCE)):
             yield from self._prepare(chunk)
+
+    def _skipped_rows(self) -> int:
+        """Rows of the batches to skip that are for this worker to give: a loader takes a batch of each in turn."""
+        batches, batch_size = self._skipped
+        worker = get_worker_info()
+        return len(range(worker.id if worker else 0, batches, worker.num_workers if worker else 1)) * batch_size
+
+    def _begin(self, shard: StreamShard, skipped: int) -> tuple[int, Iterator[_MixedRow]]:
+        """The pass in which the first row that is not skipped comes, or would come next, and the rest of it."""
+        number, rows = self._epoch, self._one_pass(self._epoch, shard)
+        skipped -= sum(1 for _ in islice(rows, skipped))
+        if not skipped:
+            return number, rows
+        sizes = {task: self._streams[task].count_rows(shard) for task in self._shares}
+        while True:
+            number += 1
+            # how a pass mixes the tasks depends on how many rows they have, not on which
+            length = sum(1 for _ in self._interleave(number, shard, {t: _counted(n) for t, n in sizes.items()}))
+            if length >= skipped:
+                rows = self._one_pass(number, shard)
+                return number, islice(rows, skipped, None)
+            skipped -= length
 
     def _shard(self) -> StreamShard:
         """The shard of this process and, within a worker, of the worker."""
@@ -179,6 +217,9 @@ class MultiTaskStream(torch.utils.data.IterableDataset[dict[str, Any]]):
         once = self._order == "sequential" or self._stop == "all"
         if empty and not (once and len(empty) < len(sources)):
             raise InputError(self._lacking_rows(empty, shard))
+        return self._interleave(number, shard, sources)
+
+    def _interleave(self, number: int, shard: StreamShard, sources: Mapping[int, RowSource[Any]]) -> Iterator[Any]:
         rng = np.random.default_rng([self._seed, number, shard.index, 0, 0])
         shares = list(self._shares.values())
         first = shard.index % len(sources)
@@ -187,7 +228,8 @@ class MultiTaskStream(torch.utils.data.IterableDataset[dict[str, Any]]):
     def _lacking_rows(self, tasks: list[int], shard: StreamShard) -> str:
         workers = shard.count // self._num_processes
         found = ", ".join(
-            f"{self._streams[task].count_rows(shard)} in the files of {self.task_names[task]}" for task in tasks
+            f"{self._streams[task].count_rows(shard, all_shards=True)} in the files of {self.task_names[task]}"
+            for task in tasks
         )
         return (
             f"streams: expected a row for each of {self._num_processes} processes x {workers} workers in every pass, "
@@ -205,6 +247,11 @@ class MultiTaskStream(torch.utils.data.IterableDataset[dict[str, Any]]):
             for place, row in zip(places, rows, strict=True):
                 prepared[place] = {**row, TASK_INDEX: task, PASS_INDEX: chunk[place].pass_index}
         return prepared
+
+
+def _counted(rows: int) -> RowSource[int]:
+    """Stands for a task with as many rows, where only their number matters."""
+    return RowSource(lambda _: iter(range(rows)))
 
 
 def _check_mixture(mixture: Mixture) -> None:

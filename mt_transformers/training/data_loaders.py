@@ -14,6 +14,7 @@ from ..data import DataCollatorForMultiTask, Mixture, MultiTaskBatchSampler, Mul
 from ..errors import InputError
 from .arguments import MultiTaskTrainingArguments
 from .sampler_callback import SamplerCallback
+from .stream_callback import StreamCallback
 
 __all__ = ["DataLoaderMixin", "data_seed"]
 
@@ -43,8 +44,7 @@ class DataLoaderMixin(Trainer):
         """Batches of the mixture, cut up for the processes by the sampler, or the stream, itself."""
         args = self.args
         if isinstance(self.train_dataset, MultiTaskStream):
-            loader = self._make_dataloader(self.train_dataset, self.data_collator, batch_size=self._train_batch_size)
-            return self._place_on_device(loader)
+            return self._stream_dataloader(self.train_dataset)
         if not isinstance(self.train_dataset, MultiTaskDataset):
             raise InputError("no task has a train split, so that there is nothing to train on.")
         sampler = MultiTaskBatchSampler(
@@ -57,6 +57,24 @@ class DataLoaderMixin(Trainer):
         )
         self.sampler_callback.set_sampler(sampler)
         return self._build_dataloader(self.train_dataset, self.data_collator, batch_sampler=sampler)
+
+    def _stream_dataloader(self, stream: MultiTaskStream) -> DataLoader[Any]:
+        self.pop_callback(StreamCallback)
+        # another collator need not know rows that are empty
+        if self.data_collator is self.sampler_callback.collator:
+            self.add_callback(StreamCallback(stream, self._train_batch_size))
+        loader = self._make_dataloader(stream, self.data_collator, batch_size=self._train_batch_size)
+        # not through accelerator.prepare, which would divide the rows among the processes once more
+        placed: DataLoader[Any] = prepare_data_loader(
+            loader,
+            self.accelerator.device,
+            num_processes=1,
+            process_index=0,
+            put_on_device=True,
+            dispatch_batches=False,
+            non_blocking=self.accelerator.non_blocking,
+        )
+        return placed
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """Batches of one prepared split, in its order."""
@@ -82,16 +100,3 @@ class DataLoaderMixin(Trainer):
             prefetch_factor=args.dataloader_prefetch_factor,
             **batching,
         )
-
-    def _place_on_device(self, loader: DataLoader[Any]) -> DataLoader[Any]:
-        """Prepare a loader whose dataset gives each process its own rows: accelerate would divide them once more."""
-        placed: DataLoader[Any] = prepare_data_loader(
-            loader,
-            self.accelerator.device,
-            num_processes=1,
-            process_index=0,
-            put_on_device=True,
-            dispatch_batches=False,
-            non_blocking=self.accelerator.non_blocking,
-        )
-        return placed

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import pickle
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, Features, IterableDataset, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
@@ -194,6 +195,75 @@ def test_repeated_rows_come_in_another_order() -> None:
 def test_an_order_comes_again(workers: int) -> None:
     streams = two(40, 30, 2)
     assert batches_of(mixed(streams, 1, 2), 20, workers) == batches_of(mixed(streams, 1, 2), 20, workers)
+
+
+# a run that goes on
+
+
+def rest_of(stream: MultiTaskStream, batches: int, number: int, workers: int = 0) -> list[list[Row]]:
+    """The batches behind those that are left empty."""
+    stream.skip_batches(batches, 4)
+    found = batches_of(stream, batches + number, workers)
+    assert found[:batches] == [[{}] * 4] * batches
+    return found[batches:]
+
+
+@settings(max_examples=40)
+@given(
+    options=st.sampled_from(
+        [{"order": order, "stop": stop} for order in ("random", "round_robin") for stop in ("all", "first", "longest")]
+        + [{"order": "sequential"}]
+    ),
+    files=st.integers(1, 4),
+    ranks=st.integers(1, 3),
+    batches=st.integers(0, 40),
+)
+def test_what_comes_behind_skipped_batches(options: dict[str, Any], files: int, ranks: int, batches: int) -> None:
+    """In passes of at most 24 rows, over at most 160 rows."""
+    stream = mixed(two(15, 9, files), ranks - 1, ranks, **options)
+    expected = batches_of(stream, batches + 3, workers=0)[batches:]
+    assert rest_of(stream, batches, 3) == expected
+    stream.skip_batches(0, 4)
+    assert batches_of(stream, batches + 3, workers=0)[batches:] == expected
+
+
+@pytest.mark.parametrize("batches", [1, 2, 7, 30])
+def test_workers_skip_their_own_batches(batches: int) -> None:
+    stream = mixed(two(30, 20, 3), 1, 2)
+    expected = batches_of(stream, batches + 5)[batches:]
+    assert rest_of(stream, batches, 5, workers=2) == expected
+
+
+def test_skipped_rows_are_not_prepared_and_passes_not_read() -> None:
+    seen: list[int] = []
+    opened: list[int] = []
+
+    def noted(columns: dict[str, list[Any]], numbers: list[int]) -> dict[str, list[Any]]:
+        seen.extend(columns["number"])
+        return columns
+
+    def rows_of(files: list[int]) -> Iterator[dict[str, int]]:
+        for file in files:
+            opened.append(file)
+            yield from ({"number": 10 * file + row} for row in range(10))
+
+    features = Features({"number": Value("int64")})
+    split = IterableDataset.from_generator(rows_of, gen_kwargs={"files": [0, 1, 2]}, features=features)
+    stream = MultiTaskStream({"a": TaskStream(split, noted)}, Mixture(sampling="uniform"), 0, endless=False)
+    stream.skip_batches(75, 4)
+    rows = list(stream)
+    assert rows[:300] == [{}] * 300
+    # ten passes of 30 rows are over
+    assert rows[300:] == []
+    assert seen == []
+    # the first one, then all rows once to count them, then the tenth
+    assert Counter(opened) == {0: 3, 1: 3, 2: 3}
+    stream.skip_batches(5, 4)
+    opened.clear()
+    assert len(list(stream)) == 30
+    assert len(seen) == 10
+    # a pass that does not end is not counted
+    assert Counter(opened) == {0: 1, 1: 1, 2: 1}
 
 
 # what a worker needs

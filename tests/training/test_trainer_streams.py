@@ -12,9 +12,11 @@ import torch
 from accelerate import skip_first_batches
 from accelerate.data_loader import DataLoaderShard
 from torch.utils.data import DataLoader
+from transformers import TrainerCallback
 
 from fixtures import MOODS, SLOTS, tiny_model
 from mt_transformers import Mixture, MultiTaskModel, MultiTaskTrainer, Task
+from mt_transformers.data import streaming
 
 Models = Callable[..., MultiTaskModel]
 Trainers = Callable[..., MultiTaskTrainer]
@@ -98,6 +100,63 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         assert losses(resumed) == losses(whole)
         found = resumed.model.state_dict()
         assert [name for name, value in whole.model.state_dict().items() if not torch.equal(value, found[name])] == []
+
+
+def keep(stream: Any) -> list[int]:
+    """Note how many rows a stream prepares."""
+    kept: list[int] = []
+    prepare = stream.prepare
+
+    def keeping(rows: Any) -> Any:
+        kept.append(len(rows))
+        return prepare(rows)
+
+    stream.prepare = keeping
+    return kept
+
+
+@pytest.mark.parametrize("own_collator", [False, True])
+def test_a_resumed_run_does_not_prepare_what_it_drops(
+    make: Trainers, make_trainer: Trainers, tmp_path: Path, own_collator: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless a collator of the user's own would have to put empty rows together."""
+    monkeypatch.setattr(streaming, "_PREPARED_AT_ONCE", 2)
+    given: dict[str, Any] = {"save_strategy": "steps", "save_steps": 10, "max_steps": 12}
+    whole = make("whole", **given)
+    whole.train()
+    resumed = make("resumed", **given)
+    if own_collator:
+        collate = resumed.data_collator
+        resumed.data_collator = lambda rows: collate(rows)
+    kept = [keep(stream) for stream in resumed.prepared.streams.values()]
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-10"))
+    assert losses(resumed) == losses(whole)
+    # two steps of two rows, and one batch that is read ahead
+    assert sum(map(sum, kept)) == (26 if own_collator else 6)
+    # from its beginning
+    resumed.train()
+    assert len(losses(resumed)) == 12
+
+
+class EndsAnEpoch(TrainerCallback):
+    """Ends the first epoch early, after so many steps."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_epoch_stop = state.global_step == self.step
+
+
+@pytest.mark.parametrize("options", [{}, {"ignore_data_skip": True}], ids=str)
+def test_only_what_is_dropped_is_skipped(make: Trainers, tmp_path: Path, options: dict[str, Any]) -> None:
+    """An empty row that is not dropped would stop the run."""
+    make("whole", save_strategy="steps", save_steps=5).train()
+    resumed = make("resumed", max_steps=10, callbacks=[EndsAnEpoch(7)], **options)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-5"))
+    assert resumed.state.global_step == 10
+    shares = [line["share_requests"] + line["share_moods"] for line in losses(resumed)]
+    assert shares == [pytest.approx(1.0)] * 10
 
 
 @pytest.mark.parametrize(
