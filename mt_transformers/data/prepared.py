@@ -14,6 +14,7 @@ from .dataset import GOLD_PREFIX, MultiTaskDataset
 from .mixture import Mixture
 from .preprocessing import complete_heads, prepare_split
 from .processing import Processing
+from .stream_shards import TaskStream
 from .streaming import MultiTaskStream, prepare_stream
 from .task import Task, label_sources, load_splits
 
@@ -48,7 +49,7 @@ class PreparedTasks:
         self._complete_from_tokenizer()
         self.splits: dict[str, dict[str, datasets.Dataset]] = {}
         """Prepared splits of each task, once [`prepare`] was called; streams are not among them."""
-        self.streams: dict[str, datasets.IterableDataset] = {}
+        self.streams: dict[str, TaskStream] = {}
         """Prepared training splits that are streams."""
 
     def _complete_from_tokenizer(self) -> None:
@@ -91,7 +92,7 @@ class PreparedTasks:
         )
 
     def train_dataset(
-        self, mixture: Mixture, seed: int, endless: bool = False
+        self, mixture: Mixture, seed: int, endless: bool = False, process_index: int = 0, num_processes: int = 1
     ) -> MultiTaskDataset | MultiTaskStream | None:
         """
         The training rows of all tasks.
@@ -100,6 +101,8 @@ class PreparedTasks:
             mixture ([`Mixture`]): How streams are interleaved; rows with a number are for the sampler to interleave.
             seed (`int`): Seed of the streams' orders.
             endless (`bool`, *optional*, defaults to `False`): Whether streams begin again where they end.
+            process_index (`int`, *optional*, defaults to 0): Number of this process, for its part of the streams.
+            num_processes (`int`, *optional*, defaults to 1): Processes that train.
 
         Returns:
             [`MultiTaskDataset`] or [`MultiTaskStream`]; None if no task has a train split.
@@ -114,7 +117,7 @@ class PreparedTasks:
                 "stream all of them or none."
             )
         if self.streams:
-            return MultiTaskStream(self.streams, mixture, seed, endless)
+            return MultiTaskStream(self.streams, mixture, seed, endless, process_index, num_processes)
         return MultiTaskDataset(splits) if splits else None
 
     def choose(

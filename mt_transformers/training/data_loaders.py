@@ -6,6 +6,7 @@ from typing import Any
 
 import datasets
 import torch
+from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
@@ -13,6 +14,7 @@ from ..data import DataCollatorForMultiTask, Mixture, MultiTaskBatchSampler, Mul
 from ..errors import InputError
 from .arguments import MultiTaskTrainingArguments
 from .sampler_callback import SamplerCallback
+from .stream_callback import StreamCallback
 
 __all__ = ["DataLoaderMixin", "data_seed"]
 
@@ -45,12 +47,12 @@ class DataLoaderMixin(Trainer):
     eval_collator: DataCollatorForMultiTask
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Batches of the mixture, cut up for the processes by the sampler itself."""
+        """Batches of the mixture, cut up for the processes by the sampler, or the stream, itself."""
         args, strategy = self.args, self.args.train_sampling_strategy
         if isinstance(self.train_dataset, MultiTaskStream):
             if strategy != "random":
                 raise InputError(f"train_sampling_strategy: rows of streams have no length yet, found {strategy!r}.")
-            return self._build_dataloader(self.train_dataset, self.data_collator, batch_size=self._train_batch_size)
+            return self._stream_dataloader(self.train_dataset)
         if not isinstance(self.train_dataset, MultiTaskDataset):
             raise InputError("no task has a train split, so that there is nothing to train on.")
         sampler = MultiTaskBatchSampler(
@@ -66,6 +68,24 @@ class DataLoaderMixin(Trainer):
         self.sampler_callback.set_sampler(sampler)
         return self._build_dataloader(self.train_dataset, self.data_collator, batch_sampler=sampler)
 
+    def _stream_dataloader(self, stream: MultiTaskStream) -> DataLoader[Any]:
+        self.pop_callback(StreamCallback)
+        # another collator need not know rows that are empty
+        if self.data_collator is self.sampler_callback.collator:
+            self.add_callback(StreamCallback(stream, self._train_batch_size))
+        loader = self._make_dataloader(stream, self.data_collator, batch_size=self._train_batch_size)
+        # not through accelerator.prepare, which would divide the rows among the processes once more
+        placed: DataLoader[Any] = prepare_data_loader(
+            loader,
+            self.accelerator.device,
+            num_processes=1,
+            process_index=0,
+            put_on_device=True,
+            dispatch_batches=False,
+            non_blocking=self.accelerator.non_blocking,
+        )
+        return placed
+
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """Batches of one prepared split, in its order."""
         if not isinstance(eval_dataset, datasets.Dataset):
@@ -76,8 +96,12 @@ class DataLoaderMixin(Trainer):
         return self._build_dataloader(eval_dataset, self.eval_collator, **batching)
 
     def _build_dataloader(self, dataset: Any, collator: Any, **batching: Any) -> DataLoader[Any]:
+        prepared: DataLoader[Any] = self.accelerator.prepare(self._make_dataloader(dataset, collator, **batching))
+        return prepared
+
+    def _make_dataloader(self, dataset: Any, collator: Any, **batching: Any) -> DataLoader[Any]:
         args = self.args
-        loader = DataLoader(
+        return DataLoader(
             dataset,
             collate_fn=collator,
             num_workers=args.dataloader_num_workers,
@@ -86,5 +110,3 @@ class DataLoaderMixin(Trainer):
             prefetch_factor=args.dataloader_prefetch_factor,
             **batching,
         )
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
-        return prepared

@@ -19,7 +19,6 @@ from ..data import (
     TASK_INDEX,
     DataCollatorForMultiTask,
     Mixture,
-    MultiTaskStream,
     PreparedTasks,
     Processing,
     Task,
@@ -96,9 +95,8 @@ class MultiTaskTrainer(EvaluationMixin):
         _take_over_configs(model)
         with args.main_process_first(desc="preparing the rows"):
             self.prepared.prepare()
-        train_dataset = self.prepared.train_dataset(self.mixture, data_seed(args), endless=True)
-        if isinstance(train_dataset, MultiTaskStream) and args.world_size > 1:
-            raise InputError("streamed tasks are trained on one process; more are not supported yet.")
+        process = {"process_index": args.process_index, "num_processes": args.world_size}
+        train_dataset = self.prepared.train_dataset(self.mixture, data_seed(args), endless=True, **process)
         validation = {name: splits["validation"] for name, splits in self.splits.items() if "validation" in splits}
         args.ddp_find_unused_parameters = args.ddp_find_unused_parameters or backbone_may_idle(model, self.tasks)
         self.sampler_callback = SamplerCallback()

@@ -24,6 +24,7 @@ from mt_transformers.data import (
     load_splits,
     prepare_split,
 )
+from mt_transformers.data.stream_shards import TaskStream
 from mt_transformers.data.streaming import MultiTaskStream, prepare_stream
 from mt_transformers.errors import InputError
 from mt_transformers.heads import HeadConfig, get_head_config
@@ -65,16 +66,17 @@ def streamed(task: Task) -> Task:
     return Task(dataset=splits, inputs=task.inputs, labels=task.labels)
 
 
-def numbers(count: int, start: int = 0) -> IterableDataset:
-    """A prepared stream whose rows are numbers."""
-    return Dataset.from_dict({"number": list(range(start, start + count))}).to_iterable_dataset()
+def numbers(count: int, start: int = 0) -> TaskStream:
+    """A stream whose rows are numbers, and stay so."""
+    rows = Dataset.from_dict({"number": list(range(start, start + count))}).to_iterable_dataset()
+    return TaskStream(rows, lambda columns, _: columns)
 
 
-def two(first: int, second: int) -> dict[str, IterableDataset]:
+def two(first: int, second: int) -> dict[str, TaskStream]:
     return {"a": numbers(first), "b": numbers(second, 10_000)}
 
 
-def mixed(streams: dict[str, IterableDataset], seed: int = 0, epoch: int = 0, **options: Any) -> Iterator[int]:
+def mixed(streams: dict[str, TaskStream], seed: int = 0, epoch: int = 0, **options: Any) -> Iterator[int]:
     """The numbers of the rows of an epoch, after a check that each has its task's index."""
     rows = MultiTaskStream(streams, Mixture(**{"sampling": "uniform", **options}), seed)
     rows.set_epoch(epoch)
