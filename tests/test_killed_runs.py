@@ -28,7 +28,7 @@ RUNS = {
         "on_step-streamed",
         "in_save-streamed",
     ],
-    2: ["in_save-mixed", "on_step-dynamic"],
+    2: ["in_save-mixed", "on_step-dynamic", "on_step-streamed"],
 }
 """For each number of processes how a run is killed, and of which kind it is."""
 
