@@ -14,7 +14,7 @@ from torch import nn
 from transformers import ProgressCallback
 from transformers.trainer_utils import PredictionOutput, speed_metrics
 
-from ..data import GOLD_PREFIX, TASK_INDEX, PreparedTasks
+from ..data import GOLD_PREFIX, TASK_INDEX, MultiTaskDataset, PreparedTasks
 from ..heads import HeadConfig
 from ..modeling import MultiTaskModel
 from .data_loaders import DataLoaderMixin
@@ -125,7 +125,7 @@ class EvaluationMixin(DataLoaderMixin):
         self, dataset: datasets.Dataset, description: str, prefix: str, keep_logits: bool = False
     ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, np.ndarray]]:
         """Outputs and labels of each head over a split, which runs sorted by length, the longest rows first."""
-        order = np.argsort(-np.asarray(dataset["length"]), kind="stable")
+        order = np.argsort(-MultiTaskDataset({"": dataset}).lengths(), kind="stable")
         self._keep_logits = keep_logits
         gold = [name for name in dataset.column_names if name.startswith(GOLD_PREFIX)]
         output: Any = self.evaluation_loop(
