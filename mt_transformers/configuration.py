@@ -23,14 +23,18 @@ __all__ = ["LossReduction", "MultiTaskConfig", "check_loss_settings", "check_nam
 LossReduction = Literal["per_head", "per_row"]
 
 _WRITTEN_BY_TRANSFORMERS = {
+    "_commit_hash",
     "_name_or_path",
     "attn_implementation",
     "auto_map",
+    "bos_token_id",
+    "eos_token_id",
     "experts_implementation",
     "model_type",
     "name_or_path",
     "num_labels",
     "output_attentions",
+    "pad_token_id",
     "quantization_config",
     "torch_dtype",
     "use_cache",

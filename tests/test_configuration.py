@@ -336,6 +336,22 @@ def test_a_newer_file_loads_with_one_warning_that_names_what_is_left_out(tmp_pat
     assert not hasattr(loaded, "colour")
 
 
+@pytest.mark.parametrize("loader", [MultiTaskConfig, AutoConfig])
+def test_what_older_versions_of_transformers_write_loads_without_a_warning(tmp_path: Path, loader: Any) -> None:
+    """Training writes the tokenizer's special tokens up to transformers 5.17; loading adds the commit there."""
+    tiny_config({"intent": CLASSES}).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    values = json.loads(file.read_text(encoding="utf-8"))
+    values |= {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": None, "_commit_hash": None}
+    file.write_text(json.dumps(values), encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = loader.from_pretrained(tmp_path)
+    assert loaded.heads.keys() == {"intent"}
+    # the backbone's own is the one that counts
+    assert loaded.backbone_config.pad_token_id == 0
+
+
 def test_a_file_of_this_version_loads_without_a_warning(tmp_path: Path) -> None:
     # saved with the model, which adds what transformers writes
     tiny_model().save_pretrained(tmp_path)

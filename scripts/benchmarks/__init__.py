@@ -1,0 +1,1 @@
+"""What scripts/benchmark_training.py measures, one section a file."""
