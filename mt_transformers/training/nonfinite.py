@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from ..errors import InputError
 
@@ -185,7 +186,8 @@ class NonFiniteLosses:
         grads = [each.grad for each in self.model.backbone.parameters() if each.grad is not None]
         harmed = torch.zeros((), dtype=torch.long, device=self.accelerator.device)
         for grad in grads:
-            harmed += (~grad.isfinite()).any()
+            # of a sharded backbone each process looks at its own part
+            harmed += (~(grad.to_local() if isinstance(grad, DTensor) else grad).isfinite()).any()
         return bool(self._over_processes(harmed) > 0)
 
     def _over_processes(self, counts: torch.Tensor) -> torch.Tensor:

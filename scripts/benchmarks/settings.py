@@ -45,6 +45,6 @@ class Settings:
     sampler_tasks: int = 20
     accuracy_rows: int = 0
     seeds: int = 3
-    learning_rate: float = 5e-5
+    learning_rate: float = 3e-4
     device: str = "cpu"
     peak_tflops: float | None = None
