@@ -78,6 +78,7 @@ def _time_steps(settings: Settings, heads: int) -> float:
         Mixture(order="sequential"),
         (watch,),
         max_steps=settings.head_steps + after,
+        per_device_train_batch_size=rows * min(2, heads),
     )
     trainer.train()
     return watch.seconds

@@ -35,7 +35,7 @@ class Settings:
     backbone: str
     data: Path
     repeats: int = 5
-    rows: int = 1024
+    rows: int = 768
     batch_size: int = 32
     max_length: int = 128
     head_counts: tuple[int, ...] = (1, 4, 16, 64, 256)

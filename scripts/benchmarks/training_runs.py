@@ -27,6 +27,7 @@ from .settings import Settings
 
 __all__ = [
     "TWEETS",
+    "Stopwatch",
     "TrainingRuns",
     "classifier",
     "load_tokenizer",
