@@ -64,5 +64,3 @@ class MultiTaskTrainingArguments(TrainingArguments):
             raise InputError(
                 f"{self.n_gpu} GPUs in one process: start one process a GPU, with accelerate launch or torchrun."
             )
-        if self.fsdp or self.deepspeed:
-            raise InputError("fsdp and deepspeed are not supported yet: heads without a row would stop the processes.")

@@ -36,12 +36,14 @@ from .head_gradients import (
     leave_heads_out_of_ddp,
 )
 from .sampler_callback import SamplerCallback
+from .sharded_training import ShardedTrainingMixin
+from .sharding import broadcast_model, check_parallelism, choose_shards, read_alike
 from .step_counts import StepCounter, TrainingLog
 
 __all__ = ["MultiTaskTrainer"]
 
 
-class MultiTaskTrainer(EvaluationMixin):
+class MultiTaskTrainer(ShardedTrainingMixin, EvaluationMixin):
     """
     A `transformers.Trainer` over several tasks.
 
@@ -111,7 +113,12 @@ class MultiTaskTrainer(EvaluationMixin):
         self._counter = StepCounter(self.head_configs, model.config.loss_reduction, self.accelerator)
         train_names = list(self.prepared.streams) or [name for name, each in self.splits.items() if "train" in each]
         self._log = TrainingLog(self.head_configs, train_names, self.accelerator)
-        if self.accelerator.num_processes > 1:
+        if check_parallelism(model, self.accelerator):
+            choose_shards(model, self.accelerator)
+            fed = {head for task in self.tasks.values() for head in task.labels}
+            read_alike(model, fed, lambda: self._counter.active)
+            broadcast_model(model, args.device)
+        elif self.accelerator.num_processes > 1:
             leave_heads_out_of_ddp(model)
             broadcast_heads(model)
 

@@ -1,0 +1,171 @@
+"""What a test starts on two processes that shard the backbone, and calls on one to compare: runs in float64."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
+from transformers import TrainerCallback
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from fixtures import INTENTS, MOODS, SLOTS, tiny_bert_config, tiny_model, tiny_tokenizer, two_tasks
+from launched import pairs
+from mt_transformers import Mixture, MultiTaskTrainer, MultiTaskTrainingArguments, Task
+
+RUNS: dict[str, dict[str, Any]] = {
+    # one row a process: nearly every step has heads on one process only
+    "rows": {"global_batch": 2},
+    "homogeneous": {"mixture": {"batches": "homogeneous", "order": "round_robin"}, "global_batch": 4},
+    "accumulated": {"global_batch": 2, "accumulation": 2},
+    "per_row": {"global_batch": 4, "loss_reduction": "per_row"},
+    # either way to compute activations again
+    "checkpointed": {"global_batch": 2, "training": {"activation_checkpointing": True}},
+    "checkpointed_by_shards": {"global_batch": 2, "fsdp": {"activation_checkpointing": True}},
+    # a head that reads the weights of the sharded token embeddings, and rows of two sequences
+    "sequences": {"global_batch": 4, "sequences": True},
+    # the layers above have no gradient on any process, in every step
+    "below": {"global_batch": 4, "layers": {"intent": 1, "slots": 1, "mood": 1}},
+    # nor have they in some steps, and on some processes
+    "layers": {"global_batch": 2, "layers": {"intent": 0, "slots": 1, "mood": -1}},
+    "mixed_layers": {"global_batch": 2, "layers": {"intent": 1, "slots": "scalar_mix", "mood": 0}},
+    # small enough that the clipping matters, and large enough that it does not
+    "clipped": {"global_batch": 2, "training": {"max_grad_norm": 0.01}},
+    "unclipped": {"global_batch": 2, "training": {"max_grad_norm": 0.0}},
+    "gathered": {"global_batch": 2, "fsdp": {"reshard_after_forward": False}},
+    "unwrapped": {"global_batch": 2, "fsdp": {"auto_wrap_policy": "NO_WRAP"}},
+    "sharded_checkpoints": {"global_batch": 2, "fsdp": {"state_dict_type": "SHARDED_STATE_DICT"}},
+}
+"""What is special of each run."""
+
+STEPS = 20
+
+
+class _StrayHeads(TrainerCallback):
+    """Notes a head that was not in a step and still has a gradient when the optimizer steps."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Look at the head that no task feeds."""
+        if any(parameter.grad is not None for parameter in model.heads["idle"].parameters()):
+            self.found.append(f"step {state.global_step}")
+
+
+def shard_on_cpu() -> None:
+    """Let accelerate shard on CPU processes, which torch can and accelerate 1.15 does on accelerators only."""
+    initialize = AcceleratorState.__init__
+
+    def initialize_sharded(self: Any, *args: Any, **kwargs: Any) -> None:
+        initialize(self, *args, **kwargs)
+        if kwargs.get("fsdp_plugin") is not None:
+            PartialState._shared_state["distributed_type"] = self.distributed_type = DistributedType.FSDP
+            self.fsdp_plugin = kwargs["fsdp_plugin"]
+            if self._mixed_precision != "no":
+                self.fsdp_plugin.set_mixed_precision(self._mixed_precision)
+
+    AcceleratorState.__init__ = initialize_sharded
+
+
+def make_trainer(name: str, folder: Path, sharded: bool, seed: int = 0, **training: Any) -> MultiTaskTrainer:
+    """
+    The trainer of one of `RUNS`.
+
+    Args:
+        name (`str`): The run.
+        folder (`Path`): Where it writes.
+        sharded (`bool`): Whether the backbone is sharded.
+        seed (`int`, *optional*, defaults to 0): Seed of the weights; another one on other processes must not matter.
+        training (`Any`): Further training arguments.
+    """
+    run = RUNS[name]
+    heads: dict[str, dict[str, Any]] = {
+        "intent": {"head_type": "sequence_classification", "id2label": INTENTS, "classifier_dropout": 0.0},
+        "slots": {"head_type": "token_classification", "id2label": SLOTS, "classifier_dropout": 0.0},
+        "mood": {"head_type": "sequence_classification", "id2label": MOODS, "classifier_dropout": 0.0},
+        "idle": {"head_type": "regression", "mean": [0.0], "std": [1.0]},
+    }
+    for head, layer in run.get("layers", {}).items():
+        heads[head]["layer"] = layer
+    tasks = two_tasks()
+    if run.get("sequences"):
+        heads |= {
+            "mlm": {"head_type": "masked_language_modeling"},
+            "near": {"head_type": "sentence_similarity", "min_score": 0.0, "max_score": 7.0},
+        }
+        moods = tasks["moods"]
+        tasks["moods"] = Task(dataset=moods.dataset, inputs=moods.inputs, labels={**moods.labels, "mlm": None})
+        tasks["pairs"] = pairs()
+    torch.manual_seed(seed)
+    model = tiny_model(
+        heads,
+        tiny_bert_config(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
+        loss_weights={"slots": 2.0},
+        loss_reduction=run.get("loss_reduction", "per_head"),
+    ).double()
+    AcceleratorState._reset_state()
+    defaults = {
+        "output_dir": str(folder / name),
+        "max_steps": STEPS,
+        "gradient_accumulation_steps": run.get("accumulation", 1),
+        "learning_rate": 1e-3,
+        "weight_decay": 0.1,
+        "logging_steps": 5,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "use_cpu": True,
+    }
+    if sharded:
+        defaults |= {"fsdp": True, "fsdp_config": dict(run.get("fsdp", {}))}
+    args = MultiTaskTrainingArguments(**{**defaults, **run.get("training", {}), **training})
+    args.per_device_train_batch_size = run["global_batch"] // args.world_size
+    mixture = Mixture(**run.get("mixture", {}))
+    return MultiTaskTrainer(model, args, tasks, mixture, tiny_tokenizer(), callbacks=[_StrayHeads()])
+
+
+def train(name: str, folder: Path, sharded: bool, seed: int = 0) -> None:
+    """
+    Train one of `RUNS`, and save the model, its metrics and the log.
+
+    Args:
+        name, folder, sharded, seed: See [`make_trainer`].
+    """
+    trainer = make_trainer(name, folder, sharded, seed)
+    untrained = trainer.evaluate()
+    idle = [parameter.detach().clone() for parameter in trainer.model.heads["idle"].parameters()]
+    trainer.train()
+    metrics = trainer.evaluate()
+    moved = not all(map(torch.equal, idle, trainer.model.heads["idle"].parameters()))
+    trainer.save_model(str(folder / name / "model"))
+    if trainer.is_world_process_zero():
+        stray = next(each for each in trainer.callback_handler.callbacks if isinstance(each, _StrayHeads))
+        report = {
+            "untrained": untrained,
+            "metrics": metrics,
+            "log": trainer.state.log_history,
+            "stray": stray.found,
+            "idle_moved": moved,
+        }
+        (folder / f"{name}.json").write_text(json.dumps(report))
+
+
+def main() -> None:
+    """Make all runs, the processes' weights starting from different seeds."""
+    shard_on_cpu()
+    state = PartialState(cpu=True)
+    for name in sys.argv[2:] or RUNS:
+        train(name, Path(sys.argv[1]), sharded=True, seed=state.process_index)
+        state.wait_for_everyone()
+    state.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
