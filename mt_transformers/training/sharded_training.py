@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -77,16 +77,16 @@ class ShardedTrainingMixin(Trainer):
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if self.is_fsdp_enabled and checkpoint is not None:
-            names = set(json.loads((Path(checkpoint) / _STATELESS_FILE).read_text(encoding="utf-8")))
+        file = Path(checkpoint or "") / _STATELESS_FILE
+        if self.is_fsdp_enabled and checkpoint is not None and file.exists():
+            names = set(json.loads(file.read_text(encoding="utf-8")))
             stateless = [each for name, each in self.model.named_parameters() if name in names]
             _drop_state(self._bare_optimizer, stateless)
 
     @property
     def _bare_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer inside accelerate's."""
-        optimizer: torch.optim.Optimizer = self.optimizer.optimizer
-        return optimizer
+        return cast(torch.optim.Optimizer, cast(Any, self.optimizer).optimizer)
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

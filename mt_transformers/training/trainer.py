@@ -35,9 +35,11 @@ from .head_gradients import (
     broadcast_heads,
     leave_heads_out_of_ddp,
 )
+from .parallelism import check_parallelism
 from .sampler_callback import SamplerCallback
 from .sharded_training import ShardedTrainingMixin
-from .sharding import broadcast_model, check_parallelism, choose_shards, read_alike
+from .sharding import broadcast_model, choose_shards
+from .shared_reading import read_alike
 from .step_counts import StepCounter, TrainingLog
 
 __all__ = ["MultiTaskTrainer"]
@@ -113,11 +115,17 @@ class MultiTaskTrainer(ShardedTrainingMixin, EvaluationMixin):
         self._counter = StepCounter(self.head_configs, model.config.loss_reduction, self.accelerator)
         train_names = list(self.prepared.streams) or [name for name, each in self.splits.items() if "train" in each]
         self._log = TrainingLog(self.head_configs, train_names, self.accelerator)
-        if check_parallelism(model, self.accelerator):
-            choose_shards(model, self.accelerator)
+        self._distribute(model)
+
+    def _distribute(self, model: MultiTaskModel) -> None:
+        """Make several processes train as one does."""
+        sharded = check_parallelism(model, self.accelerator)
+        if self.accelerator.num_processes > 1:
             fed = {head for task in self.tasks.values() for head in task.labels}
             read_alike(model, fed, lambda: self._counter.active)
-            broadcast_model(model, args.device)
+        if sharded:
+            choose_shards(model, self.accelerator)
+            broadcast_model(model, self.args.device)
         elif self.accelerator.num_processes > 1:
             leave_heads_out_of_ddp(model)
             broadcast_heads(model)
@@ -143,6 +151,9 @@ class MultiTaskTrainer(ShardedTrainingMixin, EvaluationMixin):
         self.sampler_callback.load_checkpoint(checkpoint or None)
         # a run begins with the shares of a new mixture, or with those of its checkpoint
         self.mixture = replace(self.mixture)
+        if self.accelerator.num_processes > 1 and self.model_wrapped is self.model:
+            # an evaluation marks the bare model as prepared (accelerate 1.15), and DDP would be left out
+            vars(self.model)["_is_accelerate_prepared"] = False
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     # the loss

@@ -16,8 +16,9 @@ from transformers import TrainerCallback
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from fixtures import INTENTS, MOODS, SLOTS, tiny_bert_config, tiny_model, tiny_tokenizer, two_tasks
 from launched import pairs
+
+from fixtures import INTENTS, MOODS, SLOTS, tiny_bert_config, tiny_model, tiny_tokenizer, two_tasks
 from mt_transformers import Mixture, MultiTaskTrainer, MultiTaskTrainingArguments, Task
 
 RUNS: dict[str, dict[str, Any]] = {
@@ -139,7 +140,7 @@ def train(name: str, folder: Path, sharded: bool, seed: int = 0) -> None:
         name, folder, sharded, seed: See [`make_trainer`].
     """
     trainer = make_trainer(name, folder, sharded, seed)
-    untrained = trainer.evaluate()
+    untrained = trainer.evaluate() if sharded or not torch.distributed.is_initialized() else {"eval_loss": 0.0}
     idle = [parameter.detach().clone() for parameter in trainer.model.heads["idle"].parameters()]
     trainer.train()
     metrics = trainer.evaluate()
@@ -157,12 +158,46 @@ def train(name: str, folder: Path, sharded: bool, seed: int = 0) -> None:
         (folder / f"{name}.json").write_text(json.dumps(report))
 
 
+def resume(state_dict_type: str, folder: Path, seed: int) -> None:
+    """
+    Train, and train once more from a checkpoint in the middle; say whether both end alike, and what was saved.
+
+    Args:
+        state_dict_type (`str`): How checkpoints are kept.
+        folder, seed: See [`make_trainer`].
+    """
+    own = folder / state_dict_type
+    RUNS[state_dict_type] = {
+        "global_batch": 2,
+        # the second task's head has no state yet when the checkpoint is written
+        "mixture": {"order": "sequential"},
+        "fsdp": {"state_dict_type": state_dict_type},
+        "training": {"save_strategy": "steps", "save_steps": 5, "max_steps": 12},
+    }
+    trainer = make_trainer(state_dict_type, folder, True, seed)
+    trainer.train()
+    trainer.save_model(str(own / "whole"))
+    # weights of their own, which the checkpoint replaces
+    again = make_trainer(state_dict_type, folder, True, seed + 2)
+    again.train(resume_from_checkpoint=str(own / "checkpoint-5"))
+    again.save_model(str(own / "resumed"))
+    best = {"eval_strategy": "steps", "eval_steps": 5, "load_best_model_at_end": True}
+    chooser = make_trainer(state_dict_type, folder, True, seed, greater_is_better=False, **best)
+    chooser.train()
+    chooser.save_model(str(own / "best"))
+    if trainer.is_world_process_zero():
+        (own / "best.json").write_text(json.dumps(chooser.state.best_model_checkpoint))
+
+
 def main() -> None:
     """Make all runs, the processes' weights starting from different seeds."""
     shard_on_cpu()
     state = PartialState(cpu=True)
-    for name in sys.argv[2:] or RUNS:
-        train(name, Path(sys.argv[1]), sharded=True, seed=state.process_index)
+    for name in sys.argv[2:] or [*RUNS, "FULL_STATE_DICT", "SHARDED_STATE_DICT"]:
+        if name.endswith("STATE_DICT"):
+            resume(name, Path(sys.argv[1]), state.process_index)
+        else:
+            train(name, Path(sys.argv[1]), sharded=True, seed=state.process_index)
         state.wait_for_everyone()
     state.destroy_process_group()
 
