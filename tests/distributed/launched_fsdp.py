@@ -3,50 +3,58 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
+from accelerate.utils.launch import prepare_multi_gpu_env
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from launched import _CHECKPOINTING as CHECKPOINTING
 from launched import pairs
 
 from fixtures import INTENTS, MOODS, SLOTS, tiny_bert_config, tiny_model, tiny_tokenizer, two_tasks
-from mt_transformers import Mixture, MultiTaskTrainer, MultiTaskTrainingArguments, Task
+from mt_transformers import Mixture, MultiTaskModel, MultiTaskTrainer, MultiTaskTrainingArguments, Task
 
 RUNS: dict[str, dict[str, Any]] = {
     # one row a process: nearly every step has heads on one process only
     "rows": {"global_batch": 2},
     "homogeneous": {"mixture": {"batches": "homogeneous", "order": "round_robin"}, "global_batch": 4},
-    "accumulated": {"global_batch": 2, "accumulation": 2},
-    "per_row": {"global_batch": 4, "loss_reduction": "per_row"},
+    # the clipping matters
+    "accumulated": {"global_batch": 2, "accumulation": 2, "training": {"max_grad_norm": 0.01}},
     # either way to compute activations again
-    "checkpointed": {"global_batch": 2, "training": {"activation_checkpointing": True}},
+    "checkpointed": {"global_batch": 2, "training": {CHECKPOINTING: True}},
     "checkpointed_by_shards": {"global_batch": 2, "fsdp": {"activation_checkpointing": True}},
     # a head that reads the weights of the sharded token embeddings, and rows of two sequences
     "sequences": {"global_batch": 4, "sequences": True},
-    # the layers above have no gradient on any process, in every step
+    # the layers above have no gradient on any process
     "below": {"global_batch": 4, "layers": {"intent": 1, "slots": 1, "mood": 1}},
-    # nor have they in some steps, and on some processes
+    # nor have they in some steps, or on some processes
     "layers": {"global_batch": 2, "layers": {"intent": 0, "slots": 1, "mood": -1}},
     "mixed_layers": {"global_batch": 2, "layers": {"intent": 1, "slots": "scalar_mix", "mood": 0}},
-    # small enough that the clipping matters, and large enough that it does not
-    "clipped": {"global_batch": 2, "training": {"max_grad_norm": 0.01}},
-    "unclipped": {"global_batch": 2, "training": {"max_grad_norm": 0.0}},
-    "gathered": {"global_batch": 2, "fsdp": {"reshard_after_forward": False}},
+    # what is gathered when, and no clipping
+    "gathered": {"global_batch": 2, "fsdp": {"reshard_after_forward": False}, "training": {"max_grad_norm": 0.0}},
     "unwrapped": {"global_batch": 2, "fsdp": {"auto_wrap_policy": "NO_WRAP"}},
-    "sharded_checkpoints": {"global_batch": 2, "fsdp": {"state_dict_type": "SHARDED_STATE_DICT"}},
 }
 """What is special of each run."""
 
+WHOLE = ("rows", "layers", "mixed_layers")
+"""Runs that are made under DDP, too."""
+
 STEPS = 20
+
+SHARDED_TYPES = ("FULL_STATE_DICT", "SHARDED_STATE_DICT")
 
 
 class _StrayHeads(TrainerCallback):
@@ -112,7 +120,9 @@ def make_trainer(name: str, folder: Path, sharded: bool, seed: int = 0, **traini
         loss_weights={"slots": 2.0},
         loss_reduction=run.get("loss_reduction", "per_head"),
     ).double()
-    AcceleratorState._reset_state()
+    if sharded:
+        # every run has a plugin of its own
+        AcceleratorState._reset_state()
     defaults = {
         "output_dir": str(folder / name),
         "max_steps": STEPS,
@@ -134,18 +144,17 @@ def make_trainer(name: str, folder: Path, sharded: bool, seed: int = 0, **traini
 
 def train(name: str, folder: Path, sharded: bool, seed: int = 0) -> None:
     """
-    Train one of `RUNS`, and save the model, its metrics and the log.
+    Evaluate, train one of `RUNS`, evaluate again, and save the model, its metrics and the log.
 
     Args:
         name, folder, sharded, seed: See [`make_trainer`].
     """
     trainer = make_trainer(name, folder, sharded, seed)
-    untrained = trainer.evaluate() if sharded or not torch.distributed.is_initialized() else {"eval_loss": 0.0}
+    untrained = trainer.evaluate()
     idle = [parameter.detach().clone() for parameter in trainer.model.heads["idle"].parameters()]
     trainer.train()
     metrics = trainer.evaluate()
-    moved = not all(map(torch.equal, idle, trainer.model.heads["idle"].parameters()))
-    trainer.save_model(str(folder / name / "model"))
+    trainer.save_model(str(folder / name))
     if trainer.is_world_process_zero():
         stray = next(each for each in trainer.callback_handler.callbacks if isinstance(each, _StrayHeads))
         report = {
@@ -153,14 +162,27 @@ def train(name: str, folder: Path, sharded: bool, seed: int = 0) -> None:
             "metrics": metrics,
             "log": trainer.state.log_history,
             "stray": stray.found,
-            "idle_moved": moved,
+            "idle_moved": not all(map(torch.equal, idle, trainer.model.heads["idle"].parameters())),
+            "sharded": _sharded(trainer.model),
         }
         (folder / f"{name}.json").write_text(json.dumps(report))
 
 
+def _sharded(model: MultiTaskModel) -> list[str]:
+    """Which of the model's parts have sharded parameters; an evaluation may have left the root's gathered."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+    kinds = {
+        part: {isinstance(parameter, DTensor) for parameter in getattr(model, part).parameters()}
+        for part in ("backbone", "heads")
+    }
+    return [part for part, found in kinds.items() if found != {False}]
+
+
 def resume(state_dict_type: str, folder: Path, seed: int) -> None:
     """
-    Train, and train once more from a checkpoint in the middle; say whether both end alike, and what was saved.
+    Train, and train once more from a checkpoint in the middle, and from the best one; save what comes out.
 
     Args:
         state_dict_type (`str`): How checkpoints are kept.
@@ -174,31 +196,54 @@ def resume(state_dict_type: str, folder: Path, seed: int) -> None:
         "fsdp": {"state_dict_type": state_dict_type},
         "training": {"save_strategy": "steps", "save_steps": 5, "max_steps": 12},
     }
-    trainer = make_trainer(state_dict_type, folder, True, seed)
-    trainer.train()
-    trainer.save_model(str(own / "whole"))
-    # weights of their own, which the checkpoint replaces
-    again = make_trainer(state_dict_type, folder, True, seed + 2)
-    again.train(resume_from_checkpoint=str(own / "checkpoint-5"))
-    again.save_model(str(own / "resumed"))
-    best = {"eval_strategy": "steps", "eval_steps": 5, "load_best_model_at_end": True}
-    chooser = make_trainer(state_dict_type, folder, True, seed, greater_is_better=False, **best)
-    chooser.train()
-    chooser.save_model(str(own / "best"))
-    if trainer.is_world_process_zero():
-        (own / "best.json").write_text(json.dumps(chooser.state.best_model_checkpoint))
+    best = {"eval_strategy": "steps", "eval_steps": 5, "load_best_model_at_end": True, "greater_is_better": False}
+    runs: dict[str, tuple[int, dict[str, Any], str | None]] = {
+        "whole": (seed, {}, None),
+        # weights of its own, which those of the checkpoint replace
+        "resumed": (seed + 2, {}, str(own / "checkpoint-5")),
+        "best": (seed, best, None),
+    }
+    for name, (own_seed, training, checkpoint) in runs.items():
+        trainer = make_trainer(state_dict_type, folder, True, own_seed, **training)
+        trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.save_model(str(own / name))
+        if trainer.is_world_process_zero():
+            (own / f"{name}.json").write_text(json.dumps(trainer.state.best_model_checkpoint))
+
+
+def from_environment(folder: Path, seed: int) -> None:
+    """
+    Train the first run with what `accelerate launch` reads from the configuration for FSDP2.
+
+    Args:
+        folder, seed: See [`make_trainer`].
+    """
+    file = Path(__file__).parents[2] / "scripts" / "accelerate" / "fsdp2.yaml"
+    given = launch_command_parser().parse_args(["--config_file", str(file), "script.py"])
+    settings = prepare_multi_gpu_env(_validate_launch_command(given)[0])
+    os.environ.update({name: value for name, value in settings.items() if name.startswith("FSDP_")})
+    RUNS["launched"] = RUNS["rows"]
+    AcceleratorState._reset_state()
+    train("launched", folder, sharded=False, seed=seed)
 
 
 def main() -> None:
     """Make all runs, the processes' weights starting from different seeds."""
-    shard_on_cpu()
-    state = PartialState(cpu=True)
-    for name in sys.argv[2:] or [*RUNS, "FULL_STATE_DICT", "SHARDED_STATE_DICT"]:
-        if name.endswith("STATE_DICT"):
-            resume(name, Path(sys.argv[1]), state.process_index)
-        else:
-            train(name, Path(sys.argv[1]), sharded=True, seed=state.process_index)
+    folder, state = Path(sys.argv[1]), PartialState(cpu=True)
+    (folder / "whole").mkdir(exist_ok=True)
+    for name in WHOLE:
+        train(name, folder / "whole", sharded=False, seed=state.process_index)
         state.wait_for_everyone()
+    shard_on_cpu()
+    for name in list(RUNS):
+        train(name, folder, sharded=True, seed=state.process_index)
+        state.wait_for_everyone()
+    for state_dict_type in SHARDED_TYPES:
+        resume(state_dict_type, folder, state.process_index)
+        state.wait_for_everyone()
+    # the trainers before have left ACCELERATE_USE_FSDP in the environment, where `accelerate launch` sets it
+    from_environment(folder, state.process_index)
+    state.wait_for_everyone()
     state.destroy_process_group()
 
 
