@@ -50,7 +50,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the same runs on this process."""
     folder = tmp_path_factory.mktemp("one_process")
-    for name in launched.RUNS:
+    for name in [*launched.RUNS, *launched.APART]:
         launched.train(name, folder, sharded=False)
     return folder
 
@@ -116,6 +116,22 @@ def test_whole_models_train_alike_after_an_evaluation(name: str, one_process: Pa
 def test_the_configuration_of_accelerate_shards_alike(one_process: Path, two_processes: Path) -> None:
     assert _report(two_processes, "launched")["sharded"] == ["backbone"]
     _same(one_process / "rows", two_processes / "launched")
+
+
+def test_half_precision_comes_near(one_process: Path, two_processes: Path) -> None:
+    one, two = _report(one_process, "half"), _report(two_processes, "half")
+    for when in ("untrained", "metrics"):
+        assert two[when]["eval_loss"] == pytest.approx(one[when]["eval_loss"], rel=1e-2)
+    assert two["metrics"]["eval_loss"] < 0.95 * two["untrained"]["eval_loss"]
+    assert (two["sharded"], two["stray"], two["idle_moved"]) == (["backbone"], [], False)
+
+
+@pytest.mark.parametrize("state_dict_type", launched.SHARDED_TYPES)
+def test_saving_changes_nothing(state_dict_type: str, one_process: Path, two_processes: Path) -> None:
+    """A checkpoint needs a state of every parameter, which a head without rows so far must not keep."""
+    _same(one_process / "sequential", two_processes / state_dict_type / "whole")
+    names = json.loads((two_processes / state_dict_type / "checkpoint-5" / "optimizer_stateless.json").read_text())
+    assert {name.split(".")[1] for name in names} == {"mood", "idle"}
 
 
 @pytest.mark.parametrize("state_dict_type", launched.SHARDED_TYPES)
