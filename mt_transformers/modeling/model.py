@@ -245,7 +245,7 @@ class MultiTaskModel(ReportingMixin, EmbeddingsMixin):
             head, head_rows, takes = self.named_heads[name], routed[name], partial(self._router.takes, name)
             features = read_features(head, read, sequences.get(name), head_rows, batch_size, takes)
             self._run_head(outputs, name, head_rows, inputs, features, all_labels.get(name), batch_size)
-        if all_labels:
+        if all_labels or labels is not None:
             self._add_losses(outputs, routed, all_labels, num_items_in_batch, batch_size)
         return outputs
 

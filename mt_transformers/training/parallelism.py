@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["check_parallelism"]
 
+_LAYER_DROPS = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop")
+
+_TORCH = (2, 8)
+"""The first torch in which a module can be told to stay gathered; parameters can be ignored from 2.7 on."""
+
 
 def check_parallelism(model: MultiTaskModel, accelerator: Accelerator) -> bool:
     """
@@ -66,12 +71,6 @@ def _refused(accelerator: Accelerator, backbone: PreTrainedModel) -> list[tuple[
         (bool(backbone.all_tied_weights_keys), f"{kind} has tied weights, of which accelerate shards one: use DDP."),
         (not _has_embeddings(backbone), f"{kind} has no input embeddings, for which accelerate asks: use DDP."),
     ]
-
-
-_LAYER_DROPS = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop")
-
-_TORCH = (2, 8)
-"""The first torch in which a module can be told to stay gathered; parameters can be ignored from 2.7 on."""
 
 
 def _has_embeddings(backbone: PreTrainedModel) -> bool:

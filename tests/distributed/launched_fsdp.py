@@ -30,6 +30,8 @@ from mt_transformers import Mixture, MultiTaskModel, MultiTaskTrainer, MultiTask
 RUNS: dict[str, dict[str, Any]] = {
     # one row a process: nearly every step has heads on one process only
     "rows": {"global_batch": 2},
+    # the last batch of an epoch has no row for the second process
+    "odd": {"global_batch": 2, "moods": 7},
     "homogeneous": {"mixture": {"batches": "homogeneous", "order": "round_robin"}, "global_batch": 4},
     # the clipping matters
     "accumulated": {"global_batch": 2, "accumulation": 2, "training": {"max_grad_norm": 0.01}},
@@ -57,7 +59,7 @@ APART: dict[str, dict[str, Any]] = {
 }
 """Runs with tests of their own."""
 
-WHOLE = ("rows", "layers", "mixed_layers")
+WHOLE = ("rows", "odd", "layers", "mixed_layers")
 """Runs that are made under DDP, too."""
 
 STEPS = 20
@@ -113,12 +115,13 @@ def make_trainer(name: str, folder: Path, sharded: bool, seed: int = 0, **traini
     for head, layer in run.get("layers", {}).items():
         heads[head]["layer"] = layer
     tasks = two_tasks()
+    moods = tasks["moods"]
+    moods.dataset["train"] = moods.dataset["train"].select(range(run.get("moods", 8)))
     if run.get("sequences"):
         heads |= {
             "mlm": {"head_type": "masked_language_modeling"},
             "near": {"head_type": "sentence_similarity", "min_score": 0.0, "max_score": 7.0},
         }
-        moods = tasks["moods"]
         tasks["moods"] = Task(dataset=moods.dataset, inputs=moods.inputs, labels={**moods.labels, "mlm": None})
         tasks["pairs"] = pairs()
     torch.manual_seed(seed)

@@ -11,7 +11,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import BertConfig, CLIPConfig, DistilBertConfig, GPT2Config, PreTrainedConfig, ViTConfig
 
 from fixtures import tiny_bert_config, tiny_model
-from mt_transformers.training.sharding import choose_shards, give_heads_own_groups
+from mt_transformers.training.sharding import choose_shards, give_heads_own_groups, make_ready_again
 
 TEXT = {"intent": {"head_type": "sequence_classification", "num_labels": 2}}
 IMAGE = {"kind": {"head_type": "image_classification", "num_labels": 2}}
@@ -82,3 +82,16 @@ def test_classes_that_the_model_lacks_are_no_shards() -> None:
     config = CLIPConfig(text_config=text, vision_config={**SMALL, "image_size": 8, "patch_size": 4}, projection_dim=16)
     names = chosen(TEXT, config).transformer_cls_names_to_wrap
     assert names == ["CLIPEncoderLayer", "CLIPVisionEmbeddings"]
+
+
+def test_empty_shards_are_told_apart() -> None:
+    model = tiny_model(TEXT)
+    first, second, third = list(model.parameters())[:3]
+    for parameter, rows in ((first, 0), (second, 2), (third, 0)):
+        parameter._local_tensor = torch.ones(rows, 3)
+    shards = [each._local_tensor for each in (first, second, third)]
+    address = shards[1].data_ptr()
+    assert shards[0].data_ptr() == shards[2].data_ptr() == 0
+    make_ready_again(model, SimpleNamespace())  # type: ignore[arg-type]
+    assert shards[1].data_ptr() == address
+    assert len({each.data_ptr() for each in shards}) == 3
