@@ -40,6 +40,14 @@ _READERS: dict[Kind, type[Reader]] = {
 _UNUSED_LAYERS = {"add_pooling_layer": False}
 """Layers that no head reads. They would get no gradient, which distributed training has to be told of."""
 
+_FOR_THE_WHOLE = (
+    "_no_split_modules",
+    "_keep_in_fp32_modules",
+    "_keep_in_fp32_modules_strict",
+    "_skip_keys_device_placement",
+)
+"""What the `PreTrainedModel` around the backbone collects from its parts: where it may be cut, what stays float32."""
+
 
 class Backbone(nn.Module):
     """
@@ -68,6 +76,8 @@ class Backbone(nn.Module):
         self.model = model
         self._info = describe_backbone(model.config, type(model))
         self._reader = _READERS[find_kind(model.config, type(model))](model, self._info)
+        for name in _FOR_THE_WHOLE:
+            setattr(self, name, getattr(model, name, None))
 
     @property
     def info(self) -> BackboneInfo:

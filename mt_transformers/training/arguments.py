@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from transformers import TrainingArguments
 
 from ..errors import InputError, check_known
 
-__all__ = ["MultiTaskTrainingArguments"]
+__all__ = ["NO_DEEPSPEED", "MultiTaskTrainingArguments"]
+
+NO_DEEPSPEED = (
+    "deepspeed is not supported: its optimizer holds all parameters as one, so that weight decay and momentum would "
+    "move heads without a row, and its exchange of gradients takes the same heads on all processes. Use fsdp, with "
+    "which the backbone is sharded and heads without a row are left alone."
+)
+"""Why DeepSpeed is refused, wherever it was asked for."""
 
 _STRATEGIES = ("random", "group_by_length", "batch_rebalance")
 
@@ -77,6 +85,8 @@ class MultiTaskTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        if self.deepspeed:
+            raise InputError(NO_DEEPSPEED)
         super().__post_init__()
         if self.remove_unused_columns:
             raise InputError("remove_unused_columns: expected False, the tasks say which columns are used.")
@@ -92,8 +102,9 @@ class MultiTaskTrainingArguments(TrainingArguments):
             raise InputError(
                 f"{self.n_gpu} GPUs in one process: start one process a GPU, with accelerate launch or torchrun."
             )
-        if self.fsdp or self.deepspeed:
-            raise InputError("fsdp and deepspeed are not supported yet: heads without a row would stop the processes.")
+        config: Any = self.fsdp_config
+        if self.fsdp and (config["xla"] or int(config.get("version", 2)) != 2):
+            raise InputError("fsdp_config: expected version 2 without xla, which shards the backbone by its blocks.")
 
     def _check_sampling(self) -> None:
         if self.train_sampling_strategy == "sequential":

@@ -9,6 +9,8 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from ..data import MEDIA, Task
+from ..heads import outputs_read
+from ..heads.reading_config import SCALAR_MIX
 from ..modeling import MultiTaskModel
 
 if TYPE_CHECKING:
@@ -38,16 +40,21 @@ def backbone_may_idle(model: MultiTaskModel, tasks: Mapping[str, Task]) -> bool:
     """
     Tell whether parts of the backbone may get no gradient in a step, so that DDP has to look for them.
 
+    A step may have rows of one task only.
+
     Args:
         model ([`MultiTaskModel`]): The model.
         tasks (`Mapping[str, Task]`): The tasks it is trained on.
 
     Returns:
-        `bool`: True if no head reads the last layer, or tasks read different kinds of input.
+        `bool`: True if some head reads a lower layer, heads read different outputs of the backbone, or tasks read
+        different kinds of input.
     """
-    below = all(head.config.layer not in (-1, "scalar_mix") for head in model.named_heads.values())
+    configs = [model.named_heads[name].config for task in tasks.values() for name in task.labels]
+    below = any(config.layer not in (-1, SCALAR_MIX) for config in configs)
+    outputs = {outputs_read(config) for config in configs}
     kinds = {frozenset(MEDIA.get(name, "encoded_text") for name in task.inputs) for task in tasks.values()}
-    return below or len(kinds) > 1
+    return below or len(outputs) > 1 or len(kinds) > 1
 
 
 def broadcast_heads(model: MultiTaskModel) -> None:

@@ -40,13 +40,17 @@ from .head_gradients import (
     leave_heads_out_of_ddp,
 )
 from .nonfinite import NonFiniteLosses
+from .parallelism import check_parallelism
 from .sampler_callback import SamplerCallback
+from .sharded_training import ShardedTrainingMixin
+from .sharding import broadcast_model, choose_shards
+from .shared_reading import read_alike
 from .step_counts import StepCounter, TrainingLog
 
 __all__ = ["MultiTaskTrainer"]
 
 
-class MultiTaskTrainer(EvaluationMixin):
+class MultiTaskTrainer(ShardedTrainingMixin, EvaluationMixin):
     """
     A `transformers.Trainer` over several tasks.
 
@@ -111,12 +115,23 @@ class MultiTaskTrainer(EvaluationMixin):
             processing_class=processing_class,
             **kwargs,
         )
-        self._set_up_backbone(model.backbone)
         self._counter = StepCounter(self.head_configs, model.config.loss_reduction, self.accelerator)
         train_names = list(self.prepared.streams) or [name for name, each in self.splits.items() if "train" in each]
         self._log = TrainingLog(self.head_configs, train_names, self.accelerator)
         self._nonfinite = NonFiniteLosses(model, train_names, self.accelerator, skip=args.nonfinite_loss == "skip")
+        self._distribute(model)
+        self._set_up_backbone(model.backbone)
+
+    def _distribute(self, model: MultiTaskModel) -> None:
+        """Make several processes train as one does."""
+        sharded = check_parallelism(model, self.accelerator)
         if self.accelerator.num_processes > 1:
+            fed = {head for task in self.tasks.values() for head in task.labels}
+            read_alike(model, fed, lambda: self._counter.active)
+        if sharded:
+            choose_shards(model, self.accelerator)
+            broadcast_model(model, self.args.device)
+        elif self.accelerator.num_processes > 1:
             leave_heads_out_of_ddp(model)
             broadcast_heads(model)
 
@@ -162,6 +177,9 @@ class MultiTaskTrainer(EvaluationMixin):
         self.sampler_callback.loaded_state = None if checkpoint is None else mixture_state(checkpoint)
         # a run begins with the shares of a new mixture, or with those of its checkpoint
         self.mixture = replace(self.mixture)
+        if self.accelerator.num_processes > 1 and self.model_wrapped is self.model:
+            # an evaluation marks the bare model as prepared (accelerate 1.15), and DDP would be left out
+            vars(self.model)["_is_accelerate_prepared"] = False
         with self._nonfinite.watching():
             return super().train(checkpoint, *args, **kwargs)
 

@@ -60,7 +60,9 @@ def test_higher_scores_are_better(tmp_path: Path) -> None:
             {"length_column_name": "size"},
             "length_column_name: expected 'length', as prepared",
         ),
-        ({"fsdp": "full_shard"}, "fsdp and deepspeed are not supported"),
+        ({"deepspeed": {"zero_optimization": {"stage": 2}}}, "deepspeed is not supported: .* Use fsdp, with which"),
+        ({"fsdp": True, "fsdp_config": {"version": 1}}, "fsdp_config: expected version 2 without xla"),
+        ({"fsdp": True, "fsdp_config": {"xla": True}}, "fsdp_config: expected version 2 without xla"),
     ],
 )
 def test_what_cannot_hold_is_refused(tmp_path: Path, given: dict[str, Any], message: str) -> None:
@@ -76,18 +78,12 @@ def test_what_cannot_hold_is_refused(tmp_path: Path, given: dict[str, Any], mess
         {"train_sampling_strategy": "random"},
         {"train_sampling_strategy": "group_by_length"},
         {"train_sampling_strategy": "batch_rebalance", "length_column_name": "length"},
+        {"fsdp": True},
+        {"fsdp": True, "fsdp_config": {"version": 2, "state_dict_type": "SHARDED_STATE_DICT"}},
     ],
 )
 def test_the_neighbours_of_the_refused_are_accepted(tmp_path: Path, allowed: dict[str, Any]) -> None:
     arguments(tmp_path, **allowed)
-
-
-def test_deepspeed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package is not installed here, so the base class is kept from looking for it."""
-    monkeypatch.setattr(TrainingArguments, "__post_init__", lambda _: None)
-    monkeypatch.setattr(TrainingArguments, "n_gpu", 1)
-    with pytest.raises(InputError, match="fsdp and deepspeed are not supported"):
-        MultiTaskTrainingArguments(output_dir=str(tmp_path), deepspeed={"zero_optimization": {"stage": 2}})
 
 
 def test_several_gpus_in_one_process_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

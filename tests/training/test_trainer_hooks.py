@@ -40,6 +40,15 @@ TRAINER_SIGNATURES = {
     "floating_point_ops": "(self, inputs)",
     "log": "(self, logs, start_time=None)",
     "_save_checkpoint": "(self, model, trial)",
+    "create_optimizer": "(self, model=None)",
+    "compute_loss_context_manager": "(self)",
+    "evaluation_loop": (
+        "(self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix='eval')"
+    ),
+    "save_model": "(self, output_dir=None, _internal_call=False)",
+    "_has_mixed_mesh_grads": "(self, model)",
+    "_save_optimizer_and_scheduler": "(self, output_dir)",
+    "_load_optimizer_and_scheduler": "(self, checkpoint)",
     "get_train_dataloader": "(self)",
     "get_eval_dataloader": "(self, eval_dataset=None)",
     "evaluate": "(self, eval_dataset=None, ignore_keys=None, metric_key_prefix='eval')",
@@ -51,10 +60,7 @@ TRAINER_SIGNATURES = {
 CALLED = {
     "_get_output_dir": "(self, trial)",
     "_prepare_inputs": "(self, inputs)",
-    "compute_loss_context_manager": "(self)",
-    "evaluation_loop": (
-        "(self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix='eval')"
-    ),
+    "_save": "(self, output_dir=None, state_dict=None)",
 }
 """The methods of `transformers.Trainer` that the package calls and that users rarely see."""
 
