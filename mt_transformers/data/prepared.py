@@ -44,6 +44,8 @@ class PreparedTasks:
     num_proc: int | None = None
 
     def __post_init__(self) -> None:
+        # one for all tasks: what it takes to name its tokenizer is done once
+        self.processing_class = Processing.of(self.processing_class)
         self._raw = {name: load_splits(name, task) for name, task in self.tasks.items()}
         complete_heads(self.heads, label_sources(self.tasks, self._raw), all_fed=False)
         self._complete_from_tokenizer()

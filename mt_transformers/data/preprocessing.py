@@ -250,12 +250,10 @@ def _fingerprint(split: datasets.Dataset, encoder: RowEncoder) -> str:
     """Names the cache file by all that the result depends on, and by nothing that changes from run to run."""
     columns = {name: dict(each) if isinstance(each, Mapping) else each for name, each in encoder.task.labels.items()}
     heads = {head: (config.to_dict(), columns[head]) for head, (config, _) in encoder.labels.items()}
-    tokenizer = encoder.processing.tokenizer
-    state: Any = None
-    if tokenizer is not None:
-        # a call leaves its truncation and padding in the tokenizer: no part of what it is
-        backend = {**json.loads(tokenizer.backend_tokenizer.to_str()), "truncation": None, "padding": None}
-        state = [backend, tokenizer.truncation_side, tokenizer.model_input_names, encoder.max_length]
+    processing = encoder.processing
+    # the tokens that were added since the tokenizer was named
+    size = 0 if processing.tokenizer is None else len(processing.tokenizer)
+    state = [processing.tokenizer_hash, size, encoder.max_length]
     parts = [split._fingerprint, encoder.where, dict(encoder.task.inputs), heads, state, __version__]
     return str(Hasher.hash(json.dumps(parts, sort_keys=True)))
 

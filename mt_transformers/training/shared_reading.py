@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,22 +13,26 @@ from ..heads import HeadConfig, outputs_read
 from ..heads.reading_config import SCALAR_MIX
 from ..modeling import MultiTaskModel
 
-__all__ = ["read_alike"]
+__all__ = ["reading_alike"]
 
 _Place = tuple[str, int | None]
 """Name of an output of the backbone, and the layer where the output is a tuple of layers."""
 
 
-def read_alike(model: MultiTaskModel, fed: Collection[str], active: Callable[[], Collection[str]]) -> None:
+@contextmanager
+def reading_alike(
+    model: MultiTaskModel, fed: Collection[str], active: Callable[[], Collection[str]]
+) -> Iterator[None]:
     """
-    Make every process run and differentiate the same parts of the backbone in training, whatever its rows are.
+    Make every process run and differentiate the same parts of the backbone in training, whatever its rows are, while
+    a run lasts.
 
     DDP waits for a gradient of every parameter, and FSDP2 gathers a block before it runs and exchanges its gradients
     after, with all processes. So each runs what some head of a task reads, and has a gradient, zeros if need be, of
     all that the heads of the step read. What none of them reads has no gradient on any process, as on one.
 
     Args:
-        model ([`MultiTaskModel`]): The model, to whose backbone hooks are added.
+        model ([`MultiTaskModel`]): The model, to whose backbone hooks are added for that time.
         fed (`Collection[str]`): Heads that the tasks feed.
         active (`Callable`): Gives the heads that have a labelled row in the step on any process.
     """
@@ -45,8 +50,15 @@ def read_alike(model: MultiTaskModel, fed: Collection[str], active: Callable[[],
             return encoded
         return _join(encoded, _places([configs[name] for name in active() or configs], encoded))
 
-    model.backbone.register_forward_pre_hook(ask, with_kwargs=True)
-    model.backbone.register_forward_hook(join)
+    handles = (
+        model.backbone.register_forward_pre_hook(ask, with_kwargs=True),
+        model.backbone.register_forward_hook(join),
+    )
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _is_training(module: nn.Module) -> bool:

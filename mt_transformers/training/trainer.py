@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -44,7 +45,7 @@ from .parallelism import check_parallelism
 from .sampler_callback import SamplerCallback
 from .sharded_training import ShardedTrainingMixin
 from .sharding import broadcast_model, choose_shards
-from .shared_reading import read_alike
+from .shared_reading import reading_alike
 from .step_counts import StepCounter, TrainingLog
 
 __all__ = ["MultiTaskTrainer"]
@@ -125,9 +126,6 @@ class MultiTaskTrainer(ShardedTrainingMixin, EvaluationMixin):
     def _distribute(self, model: MultiTaskModel) -> None:
         """Make several processes train as one does."""
         sharded = check_parallelism(model, self.accelerator)
-        if self.accelerator.num_processes > 1:
-            fed = {head for task in self.tasks.values() for head in task.labels}
-            read_alike(model, fed, lambda: self._counter.active)
         if sharded:
             choose_shards(model, self.accelerator)
             broadcast_model(model, self.args.device)
@@ -180,8 +178,14 @@ class MultiTaskTrainer(ShardedTrainingMixin, EvaluationMixin):
         if self.accelerator.num_processes > 1 and self.model_wrapped is self.model:
             # an evaluation marks the bare model as prepared (accelerate 1.15), and DDP would be left out
             vars(self.model)["_is_accelerate_prepared"] = False
-        with self._nonfinite.watching():
+        with self._nonfinite.watching(), self._reading_alike():
             return super().train(checkpoint, *args, **kwargs)
+
+    def _reading_alike(self) -> AbstractContextManager[None]:
+        if self.accelerator.num_processes == 1:
+            return nullcontext()
+        fed = {head for task in self.tasks.values() for head in task.labels}
+        return reading_alike(self.model, fed, lambda: self._counter.active)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """As the Trainer's; older checkpoints go only after all processes have written their part of the new one."""

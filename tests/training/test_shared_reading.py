@@ -9,7 +9,7 @@ import torch
 
 from fixtures import tiny_inputs, tiny_model
 from mt_transformers import MultiTaskModel
-from mt_transformers.training.shared_reading import read_alike
+from mt_transformers.training.shared_reading import reading_alike
 
 HEADS: dict[str, dict[str, Any]] = {
     "low": {"head_type": "token_classification", "num_labels": 2, "layer": 1},
@@ -53,8 +53,8 @@ def test_gradients_reach_what_the_heads_of_the_step_read(
     own: str | None, active: list[str], expected: list[int]
 ) -> None:
     model = tiny_model(HEADS).train()
-    read_alike(model, ["low", "top", "mix"], lambda: active)
-    step(model, own)
+    with reading_alike(model, ["low", "top", "mix"], lambda: active):
+        step(model, own)
     assert layers_with_gradients(model) == expected
 
 
@@ -66,9 +66,9 @@ def test_gradients_keep_their_values(own: str) -> None:
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
-    read_alike(together, ["low", "top", "mix"], lambda: ["low", "top", "mix"])
     step(alone, own)
-    step(together, own)
+    with reading_alike(together, ["low", "top", "mix"], lambda: ["low", "top", "mix"]):
+        step(together, own)
     for (name, one), two in zip(alone.named_parameters(), together.parameters(), strict=True):
         if one.grad is not None:
             torch.testing.assert_close(two.grad, one.grad, rtol=1e-12, atol=0.0, msg=name)
@@ -81,15 +81,18 @@ def test_evaluation_is_left_as_it_is() -> None:
     seen: list[dict[str, Any]] = []
     model.backbone.register_forward_pre_hook(lambda *given: seen.append(given[-1]), with_kwargs=True)
     expected = model(**tiny_inputs(), heads=["top"])["top_logits"]
-    read_alike(model, ["low", "top"], lambda: ["low"])
-    assert torch.equal(model(**tiny_inputs(), heads=["top"])["top_logits"], expected)
+    with reading_alike(model, ["low", "top"], lambda: ["low"]):
+        assert torch.equal(model(**tiny_inputs(), heads=["top"])["top_logits"], expected)
     assert [each["layers"] for each in seen] == [False, False]
 
 
 def test_every_process_asks_for_the_outputs_of_all_fed_heads() -> None:
     model = tiny_model(HEADS).train()
-    read_alike(model, ["low", "top"], lambda: ["top"])
     seen: list[dict[str, Any]] = []
-    model.backbone.register_forward_pre_hook(lambda *given: seen.append(given[-1]), with_kwargs=True)
-    step(model, "top")
+    with reading_alike(model, ["low", "top"], lambda: ["top"]):
+        model.backbone.register_forward_pre_hook(lambda *given: seen.append(given[-1]), with_kwargs=True)
+        step(model, "top")
     assert (seen[0]["layers"], seen[0]["outputs"]) == (True, {"encoded_text"})
+    # another run of the same model, over other heads, is not to hear of this one
+    step(model, "top")
+    assert (seen[1]["layers"], seen[1]["outputs"]) == (False, {"encoded_text"})
