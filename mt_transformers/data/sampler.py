@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from .length_groups import LENGTH_GROUP_WINDOW, group_by_length
+from .length_groups import LENGTH_GROUP_WINDOW, group_by_length, group_within_tasks
 from .mixture import Mixture
 from .passes import ShuffledPasses
 
@@ -32,9 +32,9 @@ class MultiTaskBatchSampler(torch.utils.data.Sampler[list[int]]):
     With `same_task_on_all_ranks=False` in the mixture, each process has a batch of its own instead: the batches are
     those of one process with the same batch size, dealt out in turn.
 
-    With `lengths`, each window's rows are put into batches of like length, see [`group_by_length`]: in mixed batches
-    rows of all tasks, in homogeneous ones each task's among the places that its batches have. So every window holds
-    the rows that it holds without, and no share changes.
+    With `lengths`, each window's rows are put into batches of like length: each task's rows change places among
+    themselves, so that every window holds the rows that it holds without, and every batch as many of each task. Where
+    only the rows of a window matter and not those of a batch, rows of all tasks may change places.
 
     An epoch needs 1 byte for each of its rows in mixed batches (none in homogeneous ones), and 4 for each row of the
     tasks that have begun.
@@ -50,6 +50,8 @@ class MultiTaskBatchSampler(torch.utils.data.Sampler[list[int]]):
         window (`int`, *optional*):
             Global batches among whose rows those of like length are looked for; batches of any process where each has
             its own. Defaults to [`LENGTH_GROUP_WINDOW`], in homogeneous batches to as many for each task.
+        keep_tasks (`bool`, *optional*, defaults to `True`):
+            Whether every place of a mixed batch keeps its task; homogeneous batches keep theirs always.
 
     Raises:
         InputError: If the batch size or the window is not positive, a row has no length, or an epoch has no batch.
@@ -59,8 +61,8 @@ class MultiTaskBatchSampler(torch.utils.data.Sampler[list[int]]):
         >>> [["a" if row < 5 else "b" for row in batch] for batch in sampler]
         [['a', 'b', 'a', 'b'], ['a', 'b', 'a', 'a']]
         >>> lengths = np.array([1, 2, 3, 4, 5, 1, 2, 3])
-        >>> grouped = MultiTaskBatchSampler({"a": 5, "b": 3}, Mixture(), batch_size=4, lengths=lengths)
-        >>> sorted(lengths[batch].tolist() for batch in grouped)
+        >>> grouped = MultiTaskBatchSampler({"a": 5, "b": 3}, Mixture(order="round_robin"), 4, lengths=lengths)
+        >>> [lengths[batch].tolist() for batch in grouped]
         [[1, 1, 2, 2], [3, 3, 4, 5]]
     """
 
@@ -78,6 +80,7 @@ class MultiTaskBatchSampler(torch.utils.data.Sampler[list[int]]):
         drop_last: bool = False,
         lengths: np.ndarray | None = None,
         window: int | None = None,
+        keep_tasks: bool = True,
     ) -> None:
         if batch_size < 1:
             raise InputError(f"expected a batch size of at least 1, found {batch_size}.")
@@ -96,6 +99,7 @@ class MultiTaskBatchSampler(torch.utils.data.Sampler[list[int]]):
         self._global_sizes = np.array([own.get(name, batch_size) for name in sizes]) * self._sharing
         self._global_size = batch_size * self._sharing
         self._lengths = lengths
+        self._keep_tasks = keep_tasks
         self._window = self._find_window(window)
         # rows that each epoch so far has taken of each task
         self._history = [self._rows_now()]
@@ -198,7 +202,7 @@ class MultiTaskBatchSampler(torch.utils.data.Sampler[list[int]]):
                 rows[places] = passes[task].take(int(places.sum())) + self._starts[task]
             sizes = np.full(-(-len(rows) // size), size)
             sizes[-1] -= len(sizes) * size - len(rows)
-            yield self._grouped(rows, size, rng), sizes
+            yield self._grouped(rows, size, rng, own if self._keep_tasks else None), sizes
 
     def _homogeneous(
         self, counts: np.ndarray, passes: list[ShuffledPasses], rng: np.random.Generator
@@ -218,10 +222,16 @@ class MultiTaskBatchSampler(torch.utils.data.Sampler[list[int]]):
                     batches[place] = rows[number * size : (number + 1) * size]
             yield np.concatenate(batches), np.array([len(batch) for batch in batches])
 
-    def _grouped(self, rows: np.ndarray, batch_size: int, rng: np.random.Generator) -> np.ndarray:
+    def _grouped(
+        self, rows: np.ndarray, batch_size: int, rng: np.random.Generator, tasks: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Rows in the order of batches of like length, at every place one of the task there, if tasks are given."""
         if self._lengths is None:
             return rows
-        return np.asarray(rows[group_by_length(self._lengths[rows], batch_size, rng)])
+        lengths = self._lengths[rows]
+        if tasks is None:
+            return np.asarray(rows[group_by_length(lengths, batch_size, rng)])
+        return np.asarray(rows[group_within_tasks(lengths, tasks, batch_size, rng)])
 
     def _rows_now(self) -> np.ndarray:
         """Rows that the mixture would take of each task in an epoch that begins now."""

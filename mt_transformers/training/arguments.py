@@ -33,7 +33,8 @@ class MultiTaskTrainingArguments(TrainingArguments):
 
     `train_sampling_strategy` changes nothing about which rows the mixture takes, nor how many of which task. With
     `"group_by_length"` rows of like length share a batch, found among those of 50 global batches (of 50 for each task
-    where batches are homogeneous). With `"batch_rebalance"` the rows of each optimizer step are those of `"random"`,
+    where batches are homogeneous); each task's rows change places among themselves, so that every batch has as many
+    of each task as with `"random"`. With `"batch_rebalance"` the rows of each optimizer step are those of `"random"`,
     and so are its gradients; within the step rows of like length share a micro-batch, on every process. Lengths are
     tokens; images, and recordings in files, are all alike.
 

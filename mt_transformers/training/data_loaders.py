@@ -64,6 +64,8 @@ class DataLoaderMixin(Trainer):
             drop_last=args.dataloader_drop_last,
             lengths=None if strategy == "random" else self.train_dataset.lengths(),
             window=_step_batches(args, self.mixture) if strategy == "batch_rebalance" else None,
+            # how the rows of an optimizer step are cut up changes nothing
+            keep_tasks=strategy != "batch_rebalance",
         )
         self.sampler_callback.set_sampler(sampler)
         return self._build_dataloader(self.train_dataset, self.data_collator, batch_sampler=sampler)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt_transformers.data.length_groups import LENGTH_GROUP_WINDOW, group_by_length
+from mt_transformers.data.length_groups import LENGTH_GROUP_WINDOW, group_by_length, group_within_tasks
 
 
 def batches_of(lengths: list[int], batch_size: int, seed: int) -> list[list[int]]:
@@ -54,6 +54,37 @@ def test_rows_of_one_length_come_in_any_order() -> None:
     seen = Counter(tuple(group_by_length(np.array([7, 7, 7]), 3, rng).tolist()) for _ in range(1200))
     assert len(seen) == 6
     assert all(abs(count - 200) < 52 for count in seen.values())
+
+
+@given(data=st.data(), rows=st.integers(0, 40), batch_size=st.integers(1, 7), seed=st.integers(0, 99))
+def test_every_place_keeps_its_task(data: st.DataObject, rows: int, batch_size: int, seed: int) -> None:
+    lengths, tasks = (
+        np.array(data.draw(st.lists(st.integers(0, most), min_size=rows, max_size=rows)), dtype=np.int64)
+        for most in (6, 2)
+    )
+    order = group_within_tasks(lengths, tasks, batch_size, np.random.default_rng(seed))
+    assert sorted(order.tolist()) == list(range(rows))
+    assert tasks[order].tolist() == tasks.tolist()
+    for task in range(3):
+        # put in the order of their lengths, what the batches have of a task are its sorted rows
+        found = [
+            sorted(lengths[order][start : start + batch_size][tasks[start : start + batch_size] == task].tolist())
+            for start in range(0, rows, batch_size)
+        ]
+        in_order = sorted((each for each in found if each), key=lambda each: (each[0], each[-1]))
+        assert [length for each in in_order for length in each] == sorted(lengths[tasks == task].tolist())
+
+
+def test_chance_orders_the_batches_and_rows_of_one_length() -> None:
+    rng = np.random.default_rng(0)
+    lengths, tasks = np.array([1, 2, 3, 4]), np.array([0, 1, 0, 1])
+    seen = Counter(tuple(group_within_tasks(lengths, tasks, 2, rng).tolist()) for _ in range(1000))
+    assert set(seen) == {(0, 1, 2, 3), (2, 3, 0, 1)}
+    # 4 standard deviations are 63
+    assert all(abs(count - 500) < 64 for count in seen.values())
+    alike = Counter(tuple(group_within_tasks(lengths * 0, tasks * 0, 4, rng).tolist()) for _ in range(2400))
+    assert len(alike) == 24
+    assert all(abs(count - 100) < 40 for count in alike.values())
 
 
 @pytest.mark.parametrize("lengths", [[], [4]])

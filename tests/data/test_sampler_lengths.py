@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,8 @@ def _grouped_arguments(draw: st.DrawFn, arguments: Arguments) -> tuple[dict[str,
     plain = draw(arguments)
     rows = sum(plain["sizes"].values())
     lengths = draw(st.lists(st.integers(1, 9), min_size=rows, max_size=rows))
-    return plain, {"lengths": np.array(lengths, dtype=np.int32), "window": draw(st.integers(1, 5))}
+    grouping = {"lengths": np.array(lengths, dtype=np.int32), "window": draw(st.integers(1, 5))}
+    return plain, {**grouping, "keep_tasks": draw(st.booleans())}
 
 
 class RowNumbers(Dataset[int]):
@@ -35,10 +36,19 @@ class RowNumbers(Dataset[int]):
         return index
 
 
+def tasks_of(sizes: dict[str, int], batch: list[int]) -> list[int]:
+    """The task of each row of a batch."""
+    return [int(task) for task in np.searchsorted(np.cumsum(list(sizes.values())), batch, side="right")]
+
+
 def tasks_in(sizes: dict[str, int], batch: list[int]) -> set[int]:
     """The tasks of a batch."""
-    ends = np.cumsum(list(sizes.values()))
-    return set(np.searchsorted(ends, batch, side="right").tolist())
+    return set(tasks_of(sizes, batch))
+
+
+def rows_of(sizes: dict[str, int], batch: list[int], task: int) -> list[int]:
+    """The rows of one task in a batch."""
+    return [row for row, each in zip(batch, tasks_of(sizes, batch), strict=True) if each == task]
 
 
 def steps_of(sampler: MultiTaskBatchSampler, num_processes: int) -> list[list[int]]:
@@ -74,26 +84,26 @@ def test_every_window_keeps_its_rows(
     random, grouped = (steps_of(sampler, plain["num_processes"]) for sampler in samplers)
     assert [len(step) for step in grouped] == [len(step) for step in random]
     assert windows_of(grouped, grouping["window"]) == windows_of(random, grouping["window"])
-    if plain["mixture"].batches == "homogeneous":
-        # the schedule stays as it is
-        assert [tasks_in(plain["sizes"], step) for step in grouped] == [
-            tasks_in(plain["sizes"], step) for step in random
+    if plain["mixture"].batches == "homogeneous" or grouping["keep_tasks"]:
+        # the schedule stays as it is, place by place
+        assert [tasks_of(plain["sizes"], step) for step in grouped] == [
+            tasks_of(plain["sizes"], step) for step in random
         ]
 
 
 @given(data=st.data())
 def test_lengths_of_batches_do_not_overlap_within_a_window(sampler_arguments: Arguments, data: st.DataObject) -> None:
+    """Where rows of all tasks may change places; else the rows of each task for themselves."""
     plain, grouping = data.draw(_grouped_arguments(sampler_arguments))
     lengths, window = grouping["lengths"], grouping["window"]
     steps = steps_of(MultiTaskBatchSampler(**plain, **grouping), plain["num_processes"])
     for start in range(0, len(steps), window):
         own = steps[start : start + window]
         groups = [own]
-        if plain["mixture"].batches == "homogeneous":
-            tasks = [tasks_in(plain["sizes"], step) for step in own]
-            groups = [[step for step, each in zip(own, tasks, strict=True) if each == {task}] for task in range(3)]
+        if plain["mixture"].batches == "homogeneous" or grouping["keep_tasks"]:
+            groups = [[rows_of(plain["sizes"], step, task) for step in own] for task in range(3)]
         for group in groups:
-            spans = sorted((int(lengths[step].min()), int(lengths[step].max())) for step in group)
+            spans = sorted((int(lengths[step].min()), int(lengths[step].max())) for step in group if step)
             assert all(before[1] <= after[0] for before, after in pairwise(spans))
 
 
@@ -133,6 +143,27 @@ def test_the_default_window(kind: Any, places: int) -> None:
     window = LENGTH_GROUP_WINDOW * places
     assert list(MultiTaskBatchSampler(**options)) == list(MultiTaskBatchSampler(**options, window=window))
     assert list(MultiTaskBatchSampler(**options)) != list(MultiTaskBatchSampler(**options, window=window - 1))
+
+
+@given(data=st.data())
+def test_the_shortest_rows_of_all_tasks_meet(sampler_arguments: Arguments, data: st.DataObject) -> None:
+    """The batches of a window can be put in an order in which no task's rows get shorter."""
+    plain, grouping = data.draw(_grouped_arguments(sampler_arguments))
+    plain["mixture"] = Mixture()
+    window, lengths = grouping["window"], grouping["lengths"]
+    sampler = MultiTaskBatchSampler(**plain, **{**grouping, "keep_tasks": True})
+    steps = steps_of(sampler, plain["num_processes"])
+    for start in range(0, len(steps), window):
+        own = steps[start : start + window]
+        spans = [[sorted(lengths[rows_of(plain["sizes"], step, task)].tolist()) for task in range(3)] for step in own]
+        # that one batch is before the other must not be said by one task and denied by another
+        for first, second in combinations(spans, 2):
+            signs = {
+                one[0] > other[-1]
+                for one, other in zip(first, second, strict=True)
+                if one and other and (one[0] > other[-1] or other[0] > one[-1])
+            }
+            assert len(signs) <= 1
 
 
 @pytest.mark.parametrize(("kind", "random", "grouped"), [("mixed", 1.8, 1.1), ("homogeneous", 1.8, 1.1)])
