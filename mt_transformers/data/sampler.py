@@ -63,7 +63,7 @@ class MultiTaskBatchSampler(torch.utils.data.Sampler[list[int]]):
         >>> lengths = np.array([1, 2, 3, 4, 5, 1, 2, 3])
         >>> grouped = MultiTaskBatchSampler({"a": 5, "b": 3}, Mixture(order="round_robin"), 4, lengths=lengths)
         >>> [lengths[batch].tolist() for batch in grouped]
-        [[1, 1, 2, 2], [3, 3, 4, 5]]
+        [[5, 3, 4, 2], [1, 1, 2, 3]]
     """
 
     # accelerate's BatchSamplerShard passes batches of any size through if there is no fixed one
