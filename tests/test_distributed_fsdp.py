@@ -3,45 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from launching import launch, load_script
 from mt_transformers import MultiTaskModel
-
-SCRIPT = Path(__file__).parent / "distributed" / "launched_fsdp.py"
 
 pytestmark = pytest.mark.distributed
 
 
-def _load_script() -> ModuleType:
-    spec = spec_from_file_location("launched_fsdp", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-launched = _load_script()
+launched = load_script("launched_fsdp")
 
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one launch that makes all runs."""
     folder = tmp_path_factory.mktemp("two_sharded_processes")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(SCRIPT), str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[2])}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500, check=False)
+    done = launch("launched_fsdp", str(folder))
     assert done.returncode == 0, done.stderr[-4000:]
     return folder
 

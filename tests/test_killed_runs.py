@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
-SCRIPT = Path(__file__).parent / "distributed" / "killed.py"
+from launching import launch, load_script
 
 pytestmark = pytest.mark.distributed
 
@@ -33,23 +28,7 @@ RUNS = {
 """For each number of processes how a run is killed, and of which kind it is."""
 
 
-def _load_script() -> ModuleType:
-    spec = spec_from_file_location("killed", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-killed = _load_script()
-
-
-def _start(processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command = [sys.executable, *(launch if processes > 1 else []), str(SCRIPT), *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[2])}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500, check=False)
+killed = load_script("killed")
 
 
 @pytest.fixture(scope="module", params=[1, 2])
@@ -60,11 +39,11 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     whole = dict.fromkeys("whole-" + name.split("-")[1] for name in names)
     # one process makes a process of its own for each run, several are killed together
     launches = [[*whole, *names]] if processes == 1 else [[*whole], *([name] for name in names)]
-    started = [_start(processes, str(folder), "start", *launch) for launch in launches]
+    started = [launch("killed", str(folder), "start", *each, processes=processes) for each in launches]
     assert (folder / f"{[*whole][-1]}.pt").exists(), started[0].stderr[-4000:]
     for name in names:
         assert not (folder / f"{name}.pt").exists(), f"{name} was not killed"
-    resumed = _start(processes, str(folder), "resume", *names)
+    resumed = launch("killed", str(folder), "resume", *names, processes=processes)
     assert resumed.returncode == 0, resumed.stderr[-4000:]
     return processes, folder
 

@@ -84,6 +84,9 @@ class NonFiniteLosses:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Stand between backbone and heads while a run lasts, where heads are to be skipped."""
+        # what a run that was broken off within a step has left
+        self._step.clear()
+        self._rows.clear()
         handles = []
         for name, head in self.model.named_heads.items() if self.skip else ():
             handles.append(head.register_forward_pre_hook(partial(self._before, name), with_kwargs=True))

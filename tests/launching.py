@@ -1,0 +1,37 @@
+"""
+Scripts that run on several processes. Tests write `from launching import ...`.
+
+- `load_script`: a script of `tests/distributed` as a module, to make its runs on this process.
+- `launch`: starts one on several processes.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+TESTS = Path(__file__).parent
+
+
+def load_script(name: str) -> ModuleType:
+    """The script of this name, as a module."""
+    spec = spec_from_file_location(name, TESTS / "distributed" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def launch(name: str, *arguments: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
+    """Run the script of this name to its end, whatever that is."""
+    # accelerate launch --cpu starts one process, whatever --num_processes says (accelerate 1.15)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    script = str(TESTS / "distributed" / f"{name}.py")
+    command = [sys.executable, *(launcher if processes > 1 else []), script, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS.parent)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500, check=False)
