@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .predictor import MultiTaskPredictor, load_model
+from .loading import load_model
+from .predictor import MultiTaskPredictor
 from .rows import check_row
 
 __all__ = ["MultiTaskPredictor", "check_row", "load_model"]

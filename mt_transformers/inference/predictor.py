@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from safetensors import SafetensorError
 
 from ..data import (
     APART,
@@ -20,7 +16,6 @@ from ..data import (
     Processing,
     encode_texts,
     find_max_length,
-    load_processing,
     outputs_given,
     sequence_table,
     text_inputs,
@@ -33,43 +28,7 @@ from .rows import check_row
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["MultiTaskPredictor", "load_model"]
-
-
-def load_model(folder: str | os.PathLike[str]) -> tuple[MultiTaskModel, Any]:
-    """
-    Load a trained folder.
-
-    Args:
-        folder (`str`): The folder, or a name on the hub.
-
-    Returns:
-        `tuple[MultiTaskModel, Any]`: Model, and the tokenizer or what else prepares its inputs.
-
-    Raises:
-        InputError: If it is no folder of a trained multi-task model.
-    """
-    _check_folder(Path(folder))
-    try:
-        model = MultiTaskModel.from_pretrained(folder)
-        processing_class = load_processing(str(folder), model.backbone.output_names)
-    except InputError as error:
-        raise InputError(f"{folder}: {str(error).removeprefix(f'{folder}: ')}") from error
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
-        raise InputError(f"{folder}: no trained multi-task model can be loaded from there: {error}") from error
-    return model, processing_class
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder whose config is none, which transformers answers with other errors each time."""
-    if not folder.exists():
-        return
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: no trained multi-task model is there, its config.json: {error}") from error
-    if not isinstance(config, dict):
-        raise InputError(f"{folder}: no trained multi-task model is there, its config.json is no object.")
+__all__ = ["MultiTaskPredictor"]
 
 
 @dataclass

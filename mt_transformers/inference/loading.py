@@ -1,0 +1,52 @@
+"""Trained folders, loaded and checked."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from ..data import load_processing
+from ..errors import InputError
+from ..modeling import MultiTaskModel
+
+__all__ = ["load_model"]
+
+
+def load_model(folder: str | os.PathLike[str]) -> tuple[MultiTaskModel, Any]:
+    """
+    Load a trained folder.
+
+    Args:
+        folder (`str`): The folder, or a name on the hub.
+
+    Returns:
+        `tuple[MultiTaskModel, Any]`: Model, and the tokenizer or what else prepares its inputs.
+
+    Raises:
+        InputError: If it is no folder of a trained multi-task model.
+    """
+    _check_folder(Path(folder))
+    try:
+        model = MultiTaskModel.from_pretrained(folder)
+        processing_class = load_processing(str(folder), model.backbone.output_names)
+    except InputError as error:
+        raise InputError(f"{folder}: {str(error).removeprefix(f'{folder}: ')}") from error
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        raise InputError(f"{folder}: no trained multi-task model can be loaded from there: {error}") from error
+    return model, processing_class
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder whose config is none, which transformers answers with other errors each time."""
+    if not folder.exists():
+        return
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: no trained multi-task model is there, its config.json: {error}") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{folder}: no trained multi-task model is there, its config.json is no object.")
