@@ -427,7 +427,7 @@ BAD_LINES: list[tuple[bytes, str]] = [
     (b"5", "found int"),
     (b"NaN", "found float"),
     (b"true", "found bool"),
-    (b'["a"]', "found list"),
+    (b'["a", 1]', "expected a list of words"),
     (b"{}", "inputs: expected one of [text; "),
     (b'{"txt": "a"}', "unknown key 'txt'"),
     (b'{"text": null}', "text: expected a text, found NoneType"),
