@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import TrainingArguments
+from transformers.training_args import OptimizerNames
 
 from ..errors import InputError, check_known
 
@@ -152,9 +153,10 @@ class MultiTaskTrainingArguments(TrainingArguments):
                 if not is_number or value < 0 or (value == 0 and name == "learning_rates"):
                     raise InputError(f"{name}: expected {least} for {component!r}, found {value!r}.")
             setattr(self, name, dict(given))
-        if any(getattr(self, name) for name in _LEAST) and _STEPS_EARLY.search(str(self.optim)):
+        optim = OptimizerNames(self.optim).value
+        if any(getattr(self, name) for name in _LEAST) and _STEPS_EARLY.search(optim):
             raise InputError(
-                f"optim: {str(self.optim)!r} steps within the backward pass, all parameters alike: it cannot be "
+                f"optim: {optim!r} steps within the backward pass, all parameters alike: it cannot be "
                 f"combined with {', '.join(_LEAST)}."
             )
 
