@@ -300,7 +300,11 @@ class MultiTaskModel(ReportingMixin, SurgeryMixin, EmbeddingsMixin):
             if name in labels:
                 outputs[f"{name}_loss"] = losses.get(name, encoded.new_zeros(()))
         # an exact zero that keeps the backbone in the graph, which distributed training relies on
-        outputs["loss"] = encoded.sum() * 0 if total is None else total
+        total = encoded.sum() * 0 if total is None else total
+        if self.training and torch.is_grad_enabled() and not total.requires_grad:
+            # all that these rows reach is frozen: the backward pass changes nothing, and every process can run it
+            total = total + torch.zeros_like(total, requires_grad=True)
+        outputs["loss"] = total
         outputs.move_to_end("loss", last=False)
 
     def _divisor(self, name: str, labels: torch.Tensor, batch_size: int) -> Any:

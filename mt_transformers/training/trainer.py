@@ -251,9 +251,6 @@ class MultiTaskTrainer(ShardedTrainingMixin, ParameterGroupsMixin, EvaluationMix
         if task_index is not None and model.training:
             self._log.add(inputs, outputs, task_index)
             self._nonfinite.add(outputs, task_index)
-        if model.training and not loss.requires_grad:
-            # all that these rows reach is frozen
-            loss = loss.detach().requires_grad_()
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
