@@ -26,9 +26,14 @@ __all__ = [
 ]
 
 
+_WRAPPED = "_checkpoint_wrapped_module."
+"""What torch puts into a name where activations are computed again (FSDP2's `activation_checkpointing`)."""
+
+
 def trainable_names(model: MultiTaskModel) -> frozenset[str]:
-    """Names of the parameters that are not frozen."""
-    return frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad)
+    """Names of the parameters that are not frozen, which are the same before and after accelerate wraps the blocks."""
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    return frozenset(name.replace(_WRAPPED, "") for name in names)
 
 
 def check_trainable(model: MultiTaskModel, fed: Collection[str]) -> None:

@@ -43,6 +43,17 @@ class ParameterGroupsMixin(Trainer):
             )
         return optimizer
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        try:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        except ValueError as error:
+            if "parameter group" not in str(error):
+                raise
+            raise InputError(
+                f"resume_from_checkpoint: the optimizer in {checkpoint!r} has other groups of parameters. Set "
+                "learning_rates and weight_decays, and freeze parts, as in the run that wrote it."
+            ) from error
+
 
 def split_groups(
     optimizer: torch.optim.Optimizer,

@@ -181,6 +181,21 @@ def test_a_run_with_rates_goes_on_from_its_middle(
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_run_does_not_go_on_with_other_groups(
+    frozen: bool, two_tasks: dict[str, Task], quiet_model: Models, make_trainer: Trainers
+) -> None:
+    given: dict[str, Any] = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}
+    trainer = make_trainer(quiet_model(), two_tasks, **given)
+    trainer.train()
+    model = quiet_model()
+    if frozen:
+        model.freeze_backbone()
+    other = make_trainer(model, two_tasks, **given, **({} if frozen else {"learning_rates": RATES}))
+    with pytest.raises(InputError, match=r"checkpoint-1' has other groups of parameters\. Set learning_rates and wei"):
+        other.train(f"{trainer.args.output_dir}/checkpoint-1")
+
+
 # ------------------------------------------------------------------------------------------------------------------
 # what is refused
 
