@@ -76,6 +76,7 @@ class Backbone(nn.Module):
         self.model = model
         self._info = describe_backbone(model.config, type(model))
         self._reader = _READERS[find_kind(model.config, type(model))](model, self._info)
+        self._frozen_unread: set[str] = set()
         for name in _FOR_THE_WHOLE:
             setattr(self, name, getattr(model, name, None))
 
@@ -174,9 +175,31 @@ class Backbone(nn.Module):
                 )
         return read
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether nothing in it is trained."""
+        return not any(parameter.requires_grad for parameter in self.model.parameters())
+
+    def unread(self, read: Collection[str]) -> set[str]:
+        """
+        Find the parameters that no output in `read` depends on.
+
+        Args:
+            read (`Collection[str]`): See [`freeze_unread`].
+
+        Returns:
+            `set[str]`: Their names in the model; none where `read` names no output, since nothing is known of the
+            heads to come.
+        """
+        known = {name for name in read if name in self._info.hidden_sizes}
+        found = {id(parameter) for parameter in (self._reader.unread(self.model, known) if known else ())}
+        return {name for name, parameter in self.model.named_parameters() if id(parameter) in found}
+
     def freeze_unread(self, read: Collection[str]) -> None:
         """
         Freeze the parameters that no output in `read` depends on, so that every other one gets a gradient.
+
+        What an earlier call has frozen and is read now is trained again, unless all of the backbone is frozen.
 
         Args:
             read (`Collection[str]`):
@@ -184,9 +207,31 @@ class Backbone(nn.Module):
                 outputs that the backbone lacks do not matter. Without any name nothing is frozen, since nothing is
                 known of the heads to come.
         """
-        known = {name for name in read if name in self._info.hidden_sizes}
-        for parameter in self._reader.unread(self.model, known) if known else ():
-            parameter.requires_grad_(False)
+        unread, is_frozen = self.unread(read), self.is_frozen
+        for name, parameter in self.model.named_parameters():
+            if name in unread and parameter.requires_grad:
+                parameter.requires_grad_(False)
+                self._frozen_unread.add(name)
+            elif name not in unread and name in self._frozen_unread:
+                parameter.requires_grad_(not is_frozen)
+                self._frozen_unread.discard(name)
+
+    def freeze(self) -> None:
+        """Train nothing in it, whatever heads read."""
+        self.model.requires_grad_(False)
+
+    def unfreeze(self, read: Collection[str]) -> None:
+        """
+        Train all of it that is read, whatever was frozen before.
+
+        Args:
+            read (`Collection[str]`): See [`freeze_unread`].
+        """
+        for parameter in self.model.parameters():
+            # weights that are quantized to integers are never trained
+            if parameter.is_floating_point():
+                parameter.requires_grad_(True)
+        self.freeze_unread(read)
 
     def leave_padding_out(self) -> None:
         """

@@ -14,9 +14,10 @@ from transformers import AutoConfig, AutoModel
 from ..backbone import Backbone
 from ..configuration import LossReduction, MultiTaskConfig
 from ..errors import InputError
-from ..heads import Head, HeadConfig, feature_size, get_head_class, outputs_read
+from ..heads import HeadConfig, outputs_read
 from ..routing import ArgumentRouter, Rows, route_rows, take_rows
 from .embeddings import EmbeddingsMixin
+from .head_building import build_head
 from .head_dict import HeadDict
 from .initializer import InitializerRule, begin_anew, initialize
 from .labels import labels_by_head
@@ -25,11 +26,12 @@ from .loss import loss_divisor, sum_losses
 from .output import MultiTaskModelOutput
 from .reporting import ReportingMixin
 from .sequences import per_sequence, read_features
+from .surgery import SurgeryMixin
 
 __all__ = ["MultiTaskModel"]
 
 
-class MultiTaskModel(ReportingMixin, EmbeddingsMixin):
+class MultiTaskModel(ReportingMixin, SurgeryMixin, EmbeddingsMixin):
     """
     Any `AutoModel` behind named heads: a row is encoded once, and every head that has a label for it trains on it.
 
@@ -64,26 +66,12 @@ class MultiTaskModel(ReportingMixin, EmbeddingsMixin):
         if config.backbone_config is None:
             raise InputError("config: no backbone_config, so that there is no backbone to build.")
         self.backbone = Backbone.from_config(config.backbone_config) if backbone is None else backbone
-        self.heads = HeadDict({name: self._build_head(name) for name in config.heads or {}})
+        self.heads = HeadDict({name: build_head(config, name, self.backbone.info) for name in config.heads or {}})
         self.main_input_name = self.backbone.model.main_input_name
         self.supports_gradient_checkpointing = self.backbone.model.supports_gradient_checkpointing
         self._freeze_unread()
         self._router = ArgumentRouter(config, {"backbone": self.backbone, **dict(self.heads.items())})
         self.post_init()
-
-    def _build_head(self, name: str) -> Head:
-        head_config = self.config.head_config(name)
-        try:
-            head_config.check_complete()
-        except InputError as error:
-            raise InputError(f"head {name!r}: {error}") from error
-        self.config.heads[name] = head_config.to_dict()
-        size = feature_size(head_config, self.backbone.info)
-        return get_head_class(head_config.head_type)(head_config, size)
-
-    def _freeze_unread(self) -> None:
-        """Parts of the backbone that no head reads get no gradient, and are none that training has to wait for."""
-        self.backbone.freeze_unread({name for head in self.named_heads.values() for name in outputs_read(head.config)})
 
     def _init_weights(self, module: nn.Module) -> None:
         if not begin_anew(module):
@@ -314,7 +302,11 @@ class MultiTaskModel(ReportingMixin, EmbeddingsMixin):
             if name in labels:
                 outputs[f"{name}_loss"] = losses.get(name, encoded.new_zeros(()))
         # an exact zero that keeps the backbone in the graph, which distributed training relies on
-        outputs["loss"] = encoded.sum() * 0 if total is None else total
+        total = encoded.sum() * 0 if total is None else total
+        if self.training and torch.is_grad_enabled() and not total.requires_grad:
+            # all that these rows reach is frozen: the backward pass changes nothing, and every process can run it
+            total = total + torch.zeros_like(total, requires_grad=True)
+        outputs["loss"] = total
         outputs.move_to_end("loss", last=False)
 
     def _divisor(self, name: str, labels: torch.Tensor, batch_size: int) -> Any:

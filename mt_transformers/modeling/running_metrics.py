@@ -36,6 +36,10 @@ class RunningMetrics:
         labels = labels.reshape(predictions.shape) if labels.numel() == predictions.numel() else labels
         self._kept.setdefault(name, []).append((predictions.detach(), labels.detach()))
 
+    def forget(self, name: str) -> None:
+        """Drop what was kept of a head, which is no longer there."""
+        self._kept.pop(name, None)
+
     def compute(self, heads: Mapping[str, Head], reset: bool) -> dict[str, float]:
         """
         Score everything that was kept.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import TrainingArguments
+from transformers.training_args import OptimizerNames
 
 from ..errors import InputError, check_known
 
@@ -17,6 +20,15 @@ NO_DEEPSPEED = (
     "which the backbone is sharded and heads without a row are left alone."
 )
 """Why DeepSpeed is refused, wherever it was asked for."""
+
+_LEAST = {
+    "learning_rates": "a finite number above 0",
+    "weight_decays": "a finite number from 0 up",
+    "freeze_until": "a whole number of optimizer steps from 0 up",
+}
+"""Fields that have an entry for a component, and what each entry is."""
+
+_STEPS_EARLY = re.compile("layerwise|lomo")
 
 _STRATEGIES = ("random", "group_by_length", "batch_rebalance")
 
@@ -49,6 +61,16 @@ class MultiTaskTrainingArguments(TrainingArguments):
             What happens where a head's loss is NaN or infinite: `raise` stops the run before a weight is changed, with
             an error that names head, tasks and step; `skip` leaves these rows out, does not update the head in that
             optimizer step, and logs `skipped_<head>` (optimizer steps).
+        learning_rates (`dict[str, float]`, *optional*):
+            Learning rate of `backbone`, of all `heads`, or of a head by its name, which goes before `heads`; what has
+            none trains with `learning_rate`. The schedule scales all of them alike; `learning_rate` in the log is that
+            of the first parameters, as a rule the backbone's.
+        weight_decays (`dict[str, float]`, *optional*):
+            Weight decay of components, likewise; biases and norms have none.
+        freeze_until (`dict[str, int]`, *optional*):
+            Number of optimizer steps at the start of the run in which a component, likewise, is left as it is, with
+            no weight decay and no momentum. `{"backbone": 500}` first fits new heads to the features as they are.
+            Source: linear probing, then fine-tuning, Kumar et al. (2022), https://arxiv.org/abs/2202.10054.
 
     Raises:
         InputError: If an argument is set that cannot hold with several heads.
@@ -71,6 +93,18 @@ class MultiTaskTrainingArguments(TrainingArguments):
             "help": "What happens where a head's loss is NaN or infinite: raise, or skip the head in that step.",
             "choices": ["raise", "skip"],
         },
+    )
+    learning_rates: dict[str, float] = field(
+        default_factory=dict,
+        metadata={"help": "Learning rate of backbone, heads (all of them) or a head by its name."},
+    )
+    weight_decays: dict[str, float] = field(
+        default_factory=dict,
+        metadata={"help": "Weight decay of backbone, heads (all of them) or a head by its name."},
+    )
+    freeze_until: dict[str, int] = field(
+        default_factory=dict,
+        metadata={"help": "Optimizer steps in which backbone, heads (all) or a head by its name is left as it is."},
     )
     metric_for_best_model: str | None = field(
         default="eval_score",
@@ -99,6 +133,7 @@ class MultiTaskTrainingArguments(TrainingArguments):
                 "average_tokens_across_devices: expected True, a head's items are counted over all devices."
             )
         self._check_sampling()
+        self._check_components()
         if self.n_gpu > 1:
             raise InputError(
                 f"{self.n_gpu} GPUs in one process: start one process a GPU, with accelerate launch or torchrun."
@@ -106,6 +141,24 @@ class MultiTaskTrainingArguments(TrainingArguments):
         config: Any = self.fsdp_config
         if self.fsdp and (config["xla"] or int(config.get("version", 2)) != 2):
             raise InputError("fsdp_config: expected version 2 without xla, which shards the backbone by its blocks.")
+
+    def _check_components(self) -> None:
+        for name, least in _LEAST.items():
+            given = getattr(self, name) or {}
+            if not isinstance(given, dict):
+                raise InputError(f"{name}: expected a mapping of components to numbers, found {given!r}.")
+            for component, value in given.items():
+                kinds = int if name == "freeze_until" else int | float
+                is_number = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+                if not is_number or value < 0 or (value == 0 and name == "learning_rates"):
+                    raise InputError(f"{name}: expected {least} for {component!r}, found {value!r}.")
+            setattr(self, name, dict(given))
+        optim = OptimizerNames(self.optim).value
+        if any(getattr(self, name) for name in _LEAST) and _STEPS_EARLY.search(optim):
+            raise InputError(
+                f"optim: {optim!r} steps within the backward pass, all parameters alike: it cannot be "
+                f"combined with {', '.join(_LEAST)}."
+            )
 
     def _check_sampling(self) -> None:
         if self.train_sampling_strategy == "sequential":

@@ -31,9 +31,18 @@ from ..modeling import MultiTaskModel
 from .arguments import MultiTaskTrainingArguments
 from .checkpoints import begin_checkpoint, check_whole, finish_checkpoint, last_checkpoint, mixture_state
 from .compilation import compile_backbone
+from .components import check_components, settings_by_component
 from .data_loaders import data_seed
 from .evaluation import metric_names
 from .evaluation_loop import EvaluationMixin
+from .freezing import (
+    check_same_parameters,
+    check_trainable,
+    drop_gradients,
+    prepare_without_ddp,
+    trainable_names,
+    warn_of_drift,
+)
 from .head_gradients import (
     average_head_gradients,
     backbone_may_idle,
@@ -42,6 +51,7 @@ from .head_gradients import (
 )
 from .nonfinite import NonFiniteLosses
 from .parallelism import check_parallelism
+from .parameter_groups import ParameterGroupsMixin
 from .sampler_callback import SamplerCallback
 from .sharded_training import ShardedTrainingMixin
 from .sharding import broadcast_model, choose_shards
@@ -51,7 +61,7 @@ from .step_counts import StepCounter, TrainingLog
 __all__ = ["MultiTaskTrainer"]
 
 
-class MultiTaskTrainer(ShardedTrainingMixin, EvaluationMixin):
+class MultiTaskTrainer(ShardedTrainingMixin, ParameterGroupsMixin, EvaluationMixin):
     """
     A `transformers.Trainer` over several tasks.
 
@@ -86,6 +96,7 @@ class MultiTaskTrainer(ShardedTrainingMixin, EvaluationMixin):
         **kwargs: Any,
     ) -> None:
         _check_given(args, processing_class)
+        _check_settings(args, list(model.heads), kwargs.get("optimizers"))
         # a copy, since its shares may change with training
         self.mixture = replace(mixture) if mixture is not None else Mixture()
         self.tasks = dict(tasks)
@@ -119,6 +130,7 @@ class MultiTaskTrainer(ShardedTrainingMixin, EvaluationMixin):
         self._counter = StepCounter(self.head_configs, model.config.loss_reduction, self.accelerator)
         train_names = list(self.prepared.streams) or [name for name, each in self.splits.items() if "train" in each]
         self._log = TrainingLog(self.head_configs, train_names, self.accelerator)
+        self._freeze_until = settings_by_component(args.freeze_until, list(model.heads))
         self._nonfinite = NonFiniteLosses(model, train_names, self.accelerator, skip=args.nonfinite_loss == "skip")
         self._distribute(model)
         self._set_up_backbone(model.backbone)
@@ -163,8 +175,12 @@ class MultiTaskTrainer(ShardedTrainingMixin, EvaluationMixin):
             args, kwargs (`Any`): As `Trainer.train` takes them.
 
         Raises:
-            InputError: If there is no such checkpoint, or it was not written to its end.
+            InputError: If there is no such checkpoint, or it was not written to its end; or if all is frozen.
         """
+        check_trainable(self.model, self._fed)
+        if self._optimized is not None:
+            in_ddp = self.model_wrapped is not self.model
+            check_same_parameters(self._optimized, trainable_names(self.model), in_ddp)
         checkpoint = resume_from_checkpoint or None
         if checkpoint is True:
             checkpoint = last_checkpoint(str(self.args.output_dir))
@@ -175,17 +191,25 @@ class MultiTaskTrainer(ShardedTrainingMixin, EvaluationMixin):
         self.sampler_callback.loaded_state = None if checkpoint is None else mixture_state(checkpoint)
         # a run begins with the shares of a new mixture, or with those of its checkpoint
         self.mixture = replace(self.mixture)
+        if self.is_world_process_zero():
+            warn_of_drift(self.model)
         if self.accelerator.num_processes > 1 and self.model_wrapped is self.model:
             # an evaluation marks the bare model as prepared (accelerate 1.15), and DDP would be left out
             vars(self.model)["_is_accelerate_prepared"] = False
+            if self.model.backbone.is_frozen and not self.is_fsdp_enabled:
+                prepare_without_ddp(self.model, self.accelerator)
         with self._nonfinite.watching(), self._reading_alike():
             return super().train(checkpoint, *args, **kwargs)
 
     def _reading_alike(self) -> AbstractContextManager[None]:
         if self.accelerator.num_processes == 1:
             return nullcontext()
-        fed = {head for task in self.tasks.values() for head in task.labels}
-        return reading_alike(self.model, fed, lambda: self._counter.active)
+        return reading_alike(self.model, self._fed, lambda: self._counter.active)
+
+    @property
+    def _fed(self) -> list[str]:
+        """The heads that some task feeds."""
+        return list(dict.fromkeys(head for task in self.tasks.values() for head in task.labels))
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """As the Trainer's; older checkpoints go only after all processes have written their part of the new one."""
@@ -237,6 +261,7 @@ class MultiTaskTrainer(ShardedTrainingMixin, EvaluationMixin):
             if self.accelerator.num_processes > 1:
                 active = [name for name in self._counter.active if name not in skipped]
                 average_head_gradients(self.model, active, self.accelerator)
+            drop_gradients(self.model, self._freeze_until, self.state.global_step)
         return loss
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
@@ -261,6 +286,13 @@ def _check_given(args: Any, processing_class: Any) -> None:
         raise InputError(f"args: expected MultiTaskTrainingArguments, found {type(args).__name__}.")
     if processing_class is None:
         raise InputError("processing_class: expected the backbone's tokenizer, or what else reads its inputs.")
+
+
+def _check_settings(args: MultiTaskTrainingArguments, heads: list[str], optimizers: Any) -> None:
+    for where in ("learning_rates", "weight_decays", "freeze_until"):
+        check_components(getattr(args, where), heads, where)
+    if (args.learning_rates or args.weight_decays) and optimizers is not None and optimizers[0] is not None:
+        raise InputError("learning_rates, weight_decays: an optimizer of your own has its groups already.")
 
 
 def _take_over_configs(model: MultiTaskModel) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,15 @@ RUNS: dict[str, dict[str, Any]] = {
     "rebalanced": {"mixture": {}, "global_batch": 4, "accumulation": 2, "strategy": "batch_rebalance"},
     # the layers above have no gradient
     "below": {"mixture": {}, "global_batch": 4, "accumulation": 1, "layer": 1},
+    # in many steps a process has rows of the frozen head alone, which train nothing
+    "frozen": {"mixture": {}, "global_batch": 2, "accumulation": 2, "frozen": ("backbone", "mood")},
+    "staged": {
+        "mixture": {},
+        "global_batch": 2,
+        "accumulation": 2,
+        "frozen": ("slots",),
+        "training": {"freeze_until": {"backbone": 6, "mood": 3}, "learning_rates": {"intent": 5e-3}},
+    },
 }
 """Each run's mixture, rows of a global micro-batch, and micro-batches of an optimizer step."""
 
@@ -153,6 +163,8 @@ def train(name: str, folder: Path, seed: int = 0) -> None:
         loss_weights={"slots": 2.0},
         loss_reduction=run.get("loss_reduction", "per_head"),
     ).double()
+    for part in run.get("frozen", ()):
+        (model.backbone if part == "backbone" else model.heads[part]).requires_grad_(False)
     args = MultiTaskTrainingArguments(
         output_dir=str(folder / name),
         max_steps=STEPS,
@@ -166,6 +178,7 @@ def train(name: str, folder: Path, seed: int = 0) -> None:
         nonfinite_loss=run.get("nonfinite_loss", "raise"),
         train_sampling_strategy=run.get("strategy", "random"),
         **({_CHECKPOINTING: True} if run.get("checkpointing") else {}),
+        **run.get("training", {}),
     )
     args.per_device_train_batch_size = run["global_batch"] // args.world_size
     if not run["mixture"].get("same_task_on_all_ranks", True):
@@ -175,7 +188,9 @@ def train(name: str, folder: Path, seed: int = 0) -> None:
     callbacks = [stray, *([_Spoil(model)] if "nonfinite_loss" in run else [])]
     trainer = MultiTaskTrainer(model, args, tasks, Mixture(**run["mixture"]), tiny_tokenizer(), callbacks=callbacks)
     idle = [parameter.detach().clone() for parameter in model.heads["idle"].parameters()]
-    trainer.train()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* will drift as the backbone moves")
+        trainer.train()
     metrics = trainer.evaluate()
     moved = not all(map(torch.equal, idle, model.heads["idle"].parameters()))
     if trainer.is_world_process_zero():

@@ -48,6 +48,13 @@ RUNS: dict[str, dict[str, Any]] = {
     # what is gathered when, and no clipping
     "gathered": {"global_batch": 2, "fsdp": {"reshard_after_forward": False}, "training": {"max_grad_norm": 0.0}},
     "unwrapped": {"global_batch": 2, "fsdp": {"auto_wrap_policy": "NO_WRAP"}},
+    # nothing that is sharded has a gradient, ever or for some steps
+    "frozen": {"global_batch": 2, "accumulation": 2, "frozen": ("backbone", "mood")},
+    "staged": {
+        "global_batch": 2,
+        "accumulation": 2,
+        "training": {"freeze_until": {"backbone": 6, "mood": 3}, "learning_rates": {"intent": 5e-3}},
+    },
 }
 """What is special of each run."""
 
@@ -131,6 +138,8 @@ def make_trainer(name: str, folder: Path, sharded: bool, seed: int = 0, **traini
         loss_weights={"slots": 2.0},
         loss_reduction=run.get("loss_reduction", "per_head"),
     ).to(run.get("dtype", torch.float64))
+    for part in run.get("frozen", ()):
+        (model.backbone if part == "backbone" else model.heads[part]).requires_grad_(False)
     if sharded:
         # every run has a plugin of its own
         AcceleratorState._reset_state()

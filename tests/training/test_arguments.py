@@ -12,7 +12,15 @@ from transformers import HfArgumentParser, TrainingArguments
 from mt_transformers import MultiTaskTrainingArguments
 from mt_transformers.errors import InputError
 
-OWN = {"max_length", "preprocessing_num_proc", "padding_free", "nonfinite_loss"}
+OWN = {
+    "freeze_until",
+    "learning_rates",
+    "weight_decays",
+    "max_length",
+    "preprocessing_num_proc",
+    "padding_free",
+    "nonfinite_loss",
+}
 
 
 def arguments(folder: Path, **given: Any) -> MultiTaskTrainingArguments:
