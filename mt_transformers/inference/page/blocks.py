@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, cast
 
 from markupsafe import Markup
@@ -60,7 +61,7 @@ def _add_form(service: PredictionService, form: InputForm, answers: gr.HTML) -> 
     show = _page_function(service, form)
     with gr.Row(equal_height=False):
         with gr.Column(scale=3):
-            boxes = [_box(box) for box in form.boxes]
+            boxes = _add_boxes(form.boxes)
             button = gr.Button("Predict", variant="primary", elem_classes="mt-predict")
         if form.examples:
             with gr.Column(scale=2, elem_classes="mt-examples"):
@@ -72,6 +73,18 @@ def _add_form(service: PredictionService, form: InputForm, answers: gr.HTML) -> 
     for box in boxes:
         if isinstance(box, gr.Textbox):
             box.submit(show, boxes, answers, **options)
+
+
+def _add_boxes(boxes: Sequence[InputBox]) -> list[Any]:
+    """The boxes in their order; the optional ones at the end are folded away."""
+    import gradio as gr
+
+    always = len(boxes) - len(list(takewhile(lambda box: box.optional, reversed(boxes))))
+    found = [_box(box) for box in boxes[:always]]
+    if always < len(boxes):
+        with gr.Accordion("More", open=False):
+            found += [_box(box) for box in boxes[always:]]
+    return found
 
 
 def _add_example(example: Sequence[Any], boxes: Sequence[Any], show: Callable[..., str], answers: gr.HTML) -> None:

@@ -11,15 +11,19 @@ MONO_FONTS = ("ui-monospace", "SFMono-Regular", "Menlo", "DejaVu Sans Mono", "mo
 
 _LAYOUT = """
 .gradio-container { max-width: 1120px !important; margin: 0 auto !important; padding: 20px 24px 40px !important; }
+.gradio-container .html-container { padding: 0 !important; }
 footer { display: none !important; }
 .mt-title { display: flex; align-items: baseline; gap: 14px; flex-wrap: wrap; padding: 4px 2px 2px; }
 .mt-title h1 { font-size: 26px; font-weight: 700; letter-spacing: -0.01em; margin: 0; }
 .mt-title p { margin: 0; font-size: 14px; color: var(--body-text-color-subdued); }
 .mt-examples button {
   justify-content: flex-start; text-align: left; font-weight: 400; font-size: 13.5px; min-width: 0;
-  padding: 9px 12px; white-space: normal;
+  padding: 9px 12px; white-space: normal; border: 1px solid var(--border-color-primary);
+  background: var(--block-background-fill); color: var(--body-text-color);
 }
-.mt-heading { font-size: 13px; color: var(--body-text-color-subdued); padding: 0 2px; }
+.mt-examples button:hover { border-color: #4f6bed; }
+.mt-examples { gap: 10px; }
+.mt-heading { font-size: 14px; color: var(--body-text-color-subdued); padding: 9px 2px 0; }
 .mt-cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 16px;
   grid-auto-flow: dense; }
 .mt-card { border: 1px solid var(--border-color-primary); border-radius: 12px; padding: 16px 18px 18px;
