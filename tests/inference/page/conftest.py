@@ -1,28 +1,29 @@
-"""A tiny model behind the page: as a service, and as a server in this process."""
+"""A tiny model behind the page: as a service, and as a server, which is a process of its own."""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from inference.page.serving import serve
 
 from fixtures import tiny_model, tiny_tokenizer
 from mt_transformers.inference import MultiTaskPredictor
-from mt_transformers.inference.page import PredictionService, find_forms
+from mt_transformers.inference.page import PredictionService
 
 HEADS: dict[str, dict[str, Any]] = {
     "intent": {"head_type": "sequence_classification", "id2label": ["PlayMusic", "GetWeather", "BookTable"]},
-    "slots": {"head_type": "token_classification", "id2label": ["O", "B-singer", "I-singer", "B-city", "I-city"]},
-    "banking": {"head_type": "sequence_classification", "id2label": ["card", "<img src=x onerror=document.title='hit'>"]},
+    "slots": {"head_type": "token_classification", "id2label": ["B-singer", "I-singer", "B-city"]},
+    "banking": {"head_type": "sequence_classification", "id2label": ["<script>title</script>", "<img onerror=alert(1)>"]},
 }
 
 
 @pytest.fixture(scope="session")
 def predictor() -> MultiTaskPredictor:
-    """Three heads as the demo has them, with random weights; a label of one is HTML."""
+    """Three heads as the demo has them, with random weights; labels of one are HTML."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return MultiTaskPredictor(tiny_model(HEADS), tiny_tokenizer())
@@ -34,15 +35,26 @@ def service(predictor: MultiTaskPredictor) -> PredictionService:
 
 
 @pytest.fixture(scope="session")
-def page(service: PredictionService) -> Iterator[Any]:
-    """The running page."""
+def page(predictor: MultiTaskPredictor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the running page of the same model."""
     pytest.importorskip("gradio")
-    from mt_transformers.inference.page import launch_page
+    folder = tmp_path_factory.mktemp("served") / "tiny <b>model"
+    predictor.model.save_pretrained(folder)
+    predictor.processing_class.save_pretrained(folder)
+    with serve(folder, "--max_characters", "1000") as server:
+        yield server.address
 
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    forms = find_forms(service.predictor.model, service.heads)
-    running = launch_page(service, forms, "tiny <b>model</b>", "bert", "127.0.0.1", port)
-    yield running
-    running.close(verbose=False)
+
+@pytest.fixture(scope="session")
+def tree_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the running page of a model with a parser, for sentences, and a head for questions."""
+    pytest.importorskip("gradio")
+    heads = {
+        "parse": {"head_type": "dependency_parsing", "id2label": ["root", "nsubj", "<b>obj"]},
+        "answer": {"head_type": "question_answering"},
+    }
+    folder: Path = tmp_path_factory.mktemp("served_trees")
+    tiny_model(heads).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    with serve(folder) as server:
+        yield server.address
