@@ -30,7 +30,8 @@ class SharedPasses(Generic[RowT, ResultT]):
 
     Args:
         run (`Callable[[Sequence, Hashable], Sequence]`):
-            Makes a pass: rows and their options, to one result a row, never None.
+            Makes a pass: rows and their options, to one result a row, never None. What it raises reaches the
+            thread that made the pass, and the other rows are run again.
         max_rows (`int`, *optional*, defaults to 32): Rows of one pass.
 
     Example:
@@ -54,7 +55,7 @@ class SharedPasses(Generic[RowT, ResultT]):
             options (`Hashable`): How to run it.
 
         Returns:
-            `ResultT`: Its result. What a pass raises reaches the thread that made it; the other rows are run again.
+            `ResultT`: Its result.
         """
         request: _Request[RowT, ResultT] = _Request(row, options)
         self._waiting.append(request)
@@ -62,6 +63,11 @@ class SharedPasses(Generic[RowT, ResultT]):
             if request.result is None:
                 self._run_together(self._take(request))
         return cast(ResultT, request.result)
+
+    @property
+    def waiting(self) -> int:
+        """How many rows wait for the next pass."""
+        return len(self._waiting)
 
     def _take(self, first: _Request[RowT, ResultT]) -> list[_Request[RowT, ResultT]]:
         """This request and those that can go with it; the others keep their order."""

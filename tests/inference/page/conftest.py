@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +17,14 @@ HEADS: dict[str, dict[str, Any]] = {
     "intent": {"head_type": "sequence_classification", "id2label": ["PlayMusic", "GetWeather", "BookTable"]},
     "slots": {"head_type": "token_classification", "id2label": ["B-singer", "I-singer", "B-city"]},
     "banking": {"head_type": "sequence_classification", "id2label": ["<script>title</script>", "<img onerror=alert(1)>"]},
+    "parse": {"head_type": "dependency_parsing", "id2label": ["root", "nsubj", "<b>obj"]},
+    "answer": {"head_type": "question_answering"},
 }
 
 
 @pytest.fixture(scope="session")
 def predictor() -> MultiTaskPredictor:
-    """Three heads as the demo has them, with random weights; labels of one are HTML."""
+    """Three heads as the demo has them, a parser and one for questions, with random weights; some labels are HTML."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return MultiTaskPredictor(tiny_model(HEADS), tiny_tokenizer())
@@ -42,19 +43,4 @@ def page(predictor: MultiTaskPredictor, tmp_path_factory: pytest.TempPathFactory
     predictor.model.save_pretrained(folder)
     predictor.processing_class.save_pretrained(folder)
     with serve(folder, "--max_characters", "1000") as server:
-        yield server.address
-
-
-@pytest.fixture(scope="session")
-def tree_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of the running page of a model with a parser, for sentences, and a head for questions."""
-    pytest.importorskip("gradio")
-    heads = {
-        "parse": {"head_type": "dependency_parsing", "id2label": ["root", "nsubj", "<b>obj"]},
-        "answer": {"head_type": "question_answering"},
-    }
-    folder: Path = tmp_path_factory.mktemp("served_trees")
-    tiny_model(heads).save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
-    with serve(folder) as server:
         yield server.address

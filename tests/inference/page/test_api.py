@@ -130,7 +130,7 @@ BAD: list[tuple[tuple[Any, ...], str]] = [
     (("play", [["intent"]]), "unknown head"),
     (("play", []), "heads: expected at least one name"),
     (("\ud800",), "a surrogate without its pair"),
-    (({"choices": ["a", "b"]},), "none of the heads intent, slots, banking answers a row that has choices"),
+    (("play", ["answer"]), "none of the heads answer answers a row that has text"),
 ]
 
 

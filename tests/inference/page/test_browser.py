@@ -32,12 +32,12 @@ def ask(browser: Any, text: str) -> dict[str, Any]:
     return {card.get_attribute("data-head"): card for card in browser.find_elements("css selector", ".mt-card")}
 
 
-def test_three_heads_answer_a_sentence(browser: Any, page: str, predictor: MultiTaskPredictor) -> None:
+def test_all_heads_for_texts_answer_a_sentence(browser: Any, page: str, predictor: MultiTaskPredictor) -> None:
     browser.get(page)
     text = "play music by adele in new rome"
     cards = ask(browser, text)
     expected = predictor([text])[0]
-    assert list(cards) == ["intent", "slots", "banking"]
+    assert list(cards) == ["intent", "slots", "banking", "parse"]
     assert expected["intent"]["label"] in cards["intent"].text
     assert f"{expected['intent']['score']:.3f}" in cards["intent"].text
     assert expected["banking"]["label"] in cards["banking"].text
@@ -79,7 +79,7 @@ def test_a_text_stays_a_text(browser: Any, page: str, text: str) -> None:
     for label in labels:
         shown = shown.replace(label, "", 1)
     assert shown == text
-    assert browser.find_elements("css selector", "#answers script, #answers img, #answers h1, #answers svg, #hit") == []
+    assert browser.find_elements("css selector", "#answers script, #answers img, #answers h1, #answers svg svg, #hit") == []
     assert browser.title == "tiny <b>model"
     assert browser.find_element("css selector", ".mt-title h1").text == "tiny <b>model"
 
@@ -97,18 +97,23 @@ def test_an_example_fills_the_box_and_is_answered(browser: Any, page: str) -> No
     example = wait_for(browser, ".mt-examples button")[0]
     text = example.text
     example.click()
-    wait_for(browser, "#answers .mt-card", 3)
+    wait_for(browser, "#answers .mt-card", 4)
     assert browser.find_element("css selector", "#box-text textarea").get_attribute("value") == text
 
 
-def test_trees_and_questions_have_tabs_of_their_own(browser: Any, tree_page: str) -> None:
-    browser.get(tree_page)
-    cards = ask(browser, "adele is the new music")
-    assert list(cards) == ["parse"]
-    words = [word.text for word in cards["parse"].find_elements("css selector", "svg .mt-word")]
-    assert words == ["adele", "is", "the", "new", "music"]
-    assert len(cards["parse"].find_elements("css selector", "svg .mt-relation")) == 5
-    assert cards["parse"].find_elements("css selector", "svg b") == []
-    next(tab for tab in browser.find_elements("css selector", "button[role=tab]") if tab.text == "Question").click()
+def test_a_tree_has_an_arc_for_each_word(browser: Any, page: str, predictor: MultiTaskPredictor) -> None:
+    browser.get(page)
+    text = "adele is the new music"
+    card = ask(browser, text)["parse"]
+    assert [word.text for word in card.find_elements("css selector", "svg .mt-word")] == text.split()
+    relations = [relation.text for relation in card.find_elements("css selector", "svg .mt-relation")]
+    assert sorted(relations) == sorted(word["deprel"] for word in predictor([text])[0]["parse"])
+    assert card.find_elements("css selector", "b") == []
+
+
+def test_questions_have_a_tab_of_their_own(browser: Any, page: str) -> None:
+    browser.get(page)
+    assert [tab.text for tab in wait_for(browser, "button[role=tab]")] == ["Text", "Question"]
+    browser.find_elements("css selector", "button[role=tab]")[1].click()
     wait_for(browser, ".mt-examples button", 4)[-1].click()
     wait_for(browser, ".mt-card[data-head=answer] mark")
