@@ -63,7 +63,7 @@ def _footer(prediction: Prediction) -> Markup:
     if not number:
         return Markup('<p class="mt-time">{}</p>').format(time)
     sequences = f" in {len(prediction.tokens)} sequences" if len(prediction.tokens) > 1 else ""
-    return Markup('<details class="mt-tokens" open><summary>{}, {} tokens{}</summary>{}</details>').format(
+    return Markup('<details class="mt-tokens" open=""><summary>{}, {} tokens{}</summary>{}</details>').format(
         time, number, sequences, join(map(_sequence, prediction.tokens))
     )
 

@@ -87,6 +87,8 @@ def launch_page(
 
     page = build_page(service, forms, title, subtitle)
     theme = gr.themes.Default(font=list(FONTS), font_mono=list(MONO_FONTS), primary_hue="indigo", neutral_hue="slate")
+    # the theme's own is too pale to be read with ease
+    theme.set(body_text_color_subdued="*neutral_500")
     try:
         page.launch(
             server_name=host,

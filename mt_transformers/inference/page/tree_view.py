@@ -95,7 +95,7 @@ def show_tree(words: Sequence[Mapping[str, Any]]) -> Markup:
     listed = Markup('<details class="mt-details"{}><summary>Table</summary>{}</details>')
     cells = table(["#", "word", "relation", "head", "of", "score"], rows)
     if len(words) > _MOST_WORDS:
-        return join([note(f"{len(words)} words: too many for a diagram."), listed.format(Markup(" open"), cells)])
+        return join([note(f"{len(words)} words: too many for a diagram."), listed.format(Markup(' open=""'), cells)])
     return join([Markup('<div class="mt-tree">{}</div>').format(_diagram(words)), listed.format("", cells)])
 
 

@@ -55,6 +55,8 @@ def requested_hosts(browser: Any) -> set[str]:
     """Names of the hosts that were asked for anything since the log was last read."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     urls = [
-        urlsplit(each["params"]["request"]["url"]) for each in messages if each["method"] == "Network.requestWillBeSent"
+        urlsplit(each["params"]["request"]["url"])
+        for each in messages
+        if each["method"] == "Network.requestWillBeSent"
     ]
     return {url.hostname or "" for url in urls if url.scheme in ("http", "https", "ws", "wss")}

@@ -16,7 +16,10 @@ from mt_transformers.inference.page import PredictionService
 HEADS: dict[str, dict[str, Any]] = {
     "intent": {"head_type": "sequence_classification", "id2label": ["PlayMusic", "GetWeather", "BookTable"]},
     "slots": {"head_type": "token_classification", "id2label": ["B-singer", "I-singer", "B-city"]},
-    "banking": {"head_type": "sequence_classification", "id2label": ["<script>title</script>", "<img onerror=alert(1)>"]},
+    "banking": {
+        "head_type": "sequence_classification",
+        "id2label": ["<script>title</script>", "<img onerror=alert(1)>"],
+    },
     "parse": {"head_type": "dependency_parsing", "id2label": ["root", "nsubj", "<b>obj"]},
     "answer": {"head_type": "question_answering"},
 }

@@ -22,7 +22,10 @@ pytest.importorskip("gradio")
 
 CLIENTS, REQUESTS = 16, 50
 SECONDS = 120
-TEXTS = [" ".join(words) for words in islice(product(NOUNS, SINGERS, ["", "in the", "by", "new"], CITIES, GOOD), CLIENTS * REQUESTS)]
+TEXTS = [
+    " ".join(words)
+    for words in islice(product(NOUNS, SINGERS, ["", "in the", "by", "new"], CITIES, GOOD), CLIENTS * REQUESTS)
+]
 
 
 class Client:
@@ -50,7 +53,6 @@ class Client:
         assert status == 500
         message: str = answer["error"]
         return message
-
 
     def close(self) -> None:
         """Give the connection back."""

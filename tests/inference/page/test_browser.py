@@ -79,7 +79,10 @@ def test_a_text_stays_a_text(browser: Any, page: str, text: str) -> None:
     for label in labels:
         shown = shown.replace(label, "", 1)
     assert shown == text
-    assert browser.find_elements("css selector", "#answers script, #answers img, #answers h1, #answers svg svg, #hit") == []
+    assert (
+        browser.find_elements("css selector", "#answers script, #answers img, #answers h1, #answers svg svg, #hit")
+        == []
+    )
     assert browser.title == "tiny <b>model"
     assert browser.find_element("css selector", ".mt-title h1").text == "tiny <b>model"
 

@@ -50,10 +50,16 @@ def test_many_threads_with_unlike_rows(service: PredictionService, predictor: Mu
 
 
 def test_tokens_are_the_pieces_that_the_backbone_reads() -> None:
-    heads = {"mood": {"head_type": "sequence_classification", "num_labels": 2}, "best": {"head_type": "multiple_choice"}}
+    heads = {
+        "mood": {"head_type": "sequence_classification", "num_labels": 2},
+        "best": {"head_type": "multiple_choice"},
+    }
     service = PredictionService(MultiTaskPredictor(tiny_model(heads), sub_word_tokenizer()))
     assert service("cher in newyork").tokens == [["[CLS]", "cher", "in", "new", "##york", "[SEP]"]]
-    assert service({"choices": ["unhappy", "new"]}).tokens == [["[CLS]", "un", "##happy", "[SEP]"], ["[CLS]", "new", "[SEP]"]]
+    assert service({"choices": ["unhappy", "new"]}).tokens == [
+        ["[CLS]", "un", "##happy", "[SEP]"],
+        ["[CLS]", "new", "[SEP]"],
+    ]
     # what is cut off is not shown
     assert len(service("the film " * 100).tokens[0]) == 64
 
