@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -38,6 +40,15 @@ def refused(capsys: Captured, folder: Path, *options: str) -> str:
     assert error.count("mt-transformers: ") == 1
     assert "Traceback" not in error
     return error.rpartition("mt-transformers: ")[2].strip()
+
+
+def test_help_imports_neither_torch_nor_gradio() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "mt_transformers.cli.main", "serve", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "127.0.0.1" in result.stdout
+    imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in result.stderr.splitlines() if "|" in line}
+    assert "mt_transformers" in imported
+    assert imported & {"torch", "transformers", "gradio"} == set()
 
 
 def test_it_answers_until_it_is_interrupted(folder: Path) -> None:

@@ -27,7 +27,7 @@ def test_answers_are_those_of_the_predictor(service: PredictionService, predicto
     row = {"text": "the film is great", "text_pair": "is the book dull"}
     found = service(row)
     assert same(found.answers, predictor([row])[0])
-    assert found.tokens == [["[CLS]", *"the film is great".split(), "[SEP]", *"is the book dull".split(), "[SEP]"]]
+    assert found.tokens == [["[CLS]", *row["text"].split(), "[SEP]", *row["text_pair"].split(), "[SEP]"]]
 
 
 def test_many_threads_with_unlike_rows(service: PredictionService, predictor: MultiTaskPredictor) -> None:

@@ -143,11 +143,18 @@ ANSWERS = st.one_of(
     st.lists(st.builds(lambda label, score: {"label": label, "score": score}, NAMES, st.floats()), min_size=1),
     st.lists(
         st.builds(
-            lambda l, s, e: {**SPAN, "label": l, "start": s, "end": e}, NAMES, st.integers(-3, 30), st.integers(-3, 30)
+            lambda name, start, end: {**SPAN, "label": name, "start": start, "end": end},
+            NAMES,
+            st.integers(-3, 30),
+            st.integers(-3, 30),
         )
     ),
     st.lists(
-        st.builds(lambda l, s: {**SPAN, "label": l, "start": s, "end": s + 2, "text": l}, NAMES, st.integers(0, 9))
+        st.builds(
+            lambda name, start: {**SPAN, "label": name, "start": start, "end": start + 2, "text": name},
+            NAMES,
+            st.integers(0, 9),
+        )
     ),
     st.lists(
         st.builds(
@@ -189,7 +196,7 @@ def test_no_answer_becomes_markup(answer: Any, text: str) -> None:
     elements = list(parsed(without_controls).iter())
     assert {element.tag.rpartition("}")[2] for element in elements} <= allowed | {"svg", "path", "text"}
     drawn = {"role", "width", "height", "viewBox", "d", "x", "y"}
-    assert {name for element in elements for name in element.keys()} <= {"class", "title", "style", "open", *drawn}
+    assert {name for element in elements for name in element.attrib} <= {"class", "title", "style", "open", *drawn}
 
 
 def test_every_head_of_the_package_has_a_view() -> None:
