@@ -2,7 +2,8 @@
 One backbone, many heads, everything else is Hugging Face.
 
 The public names are imported on first use, so that `import mt_transformers` and the command line's `--help` do not
-pay for torch and transformers.
+pay for torch and transformers. The import makes the pipeline `"multi-task"` known to transformers, as soon as that has
+pipelines.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .registration import register_with_pipelines
 from .version import __version__ as __version__
 
 # Public name -> the module or sub-package that defines it. `__all__` and the lazy lookup come from this table.
@@ -22,6 +24,7 @@ _PUBLIC = {
     "MultiTaskConfig": "configuration",
     "MultiTaskModel": "modeling",
     "MultiTaskModelOutput": "modeling",
+    "MultiTaskPipeline": "inference",
     "MultiTaskPredictor": "inference",
     "MultiTaskTrainer": "training",
     "MultiTaskTrainingArguments": "training",
@@ -32,6 +35,7 @@ _PUBLIC = {
 
 __all__ = list(_PUBLIC)
 
+register_with_pipelines()
 
 if TYPE_CHECKING:
     from .backbone import Backbone as Backbone
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from .heads import HeadConfig as HeadConfig
     from .heads import get_head_config as get_head_config
     from .heads import register_head as register_head
+    from .inference import MultiTaskPipeline as MultiTaskPipeline
     from .inference import MultiTaskPredictor as MultiTaskPredictor
     from .modeling import MultiTaskModel as MultiTaskModel
     from .modeling import MultiTaskModelOutput as MultiTaskModelOutput

@@ -190,5 +190,5 @@ def take_rows(value: Any, rows: Rows, batch_size: int) -> Any:
         >>> take_rows(torch.tensor([5, 6, 7]), torch.tensor([0, 2]), batch_size=3)
         tensor([5, 7])
     """
-    has_rows = isinstance(value, torch.Tensor) and value.dim() > 0 and len(value) == batch_size
+    has_rows = isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape[0] == batch_size
     return value.index_select(0, rows.to(value.device)) if rows is not None and has_rows else value

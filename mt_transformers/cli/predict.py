@@ -5,18 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, check_known
+from ..errors import InputError
 
 if TYPE_CHECKING:
     from ..inference import MultiTaskPredictor
 
 __all__ = ["add_parser"]
-
-_LINES_AT_A_TIME = 2048
 
 
 def add_parser(commands: Any) -> None:
@@ -26,11 +24,15 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--input",
         required=True,
-        help='JSON lines: a text, {"text": ...}, {"text": ..., "text_pair": ...}, {"tokens": [...]} or {"images": '
-        'NAME_OF_FILE}, with an optional "task"',
+        help='JSON lines: a text, a list of words, {"text": ...}, {"text": ..., "text_pair": ...}, {"tokens": [...]} '
+        'or {"images": NAME_OF_FILE}, with an optional "task"',
     )
     parser.add_argument("--output", required=True, help="JSON lines: line number and outputs of the heads")
     parser.add_argument("--heads", help="names of the heads that answer, with commas; default: all")
+    parser.add_argument("--top_k", type=int, help="answers of a head that chooses; default: the best one")
+    parser.add_argument(
+        "--threshold", type=float, help="probability from which one of several labels counts; default: the head's own"
+    )
     parser.add_argument("--batch_size", type=int, default=32, help="rows that are encoded together; default: 32")
     parser.add_argument(
         "--on-error", default="fail", choices=("fail", "skip"), help="what a bad line does; default: fail"
@@ -48,28 +50,24 @@ def _run(arguments: argparse.Namespace, _: list[str]) -> None:
     from .files import open_whole
 
     predictor = MultiTaskPredictor(*load_model(arguments.folder), batch_size=arguments.batch_size)
-    heads = None if arguments.heads is None else arguments.heads.split(",")
-    check_known(heads or [], predictor.model.named_heads, "heads", "head")
-    tasks = predictor.tasks
+    options: dict[str, Any] = {"heads": None if arguments.heads is None else arguments.heads.split(",")}
+    options |= {"top_k": arguments.top_k, "threshold": arguments.threshold}
+    # what the options are refused for is no fault of the rows
+    predictor([], **options)
     bad = _bad_lines(path, predictor)
     for number, fault in bad.items():
         print(f"{path}, line {number}: {fault}", file=sys.stderr)
     if bad and arguments.on_error == "fail":
         raise InputError(f"{path}: {len(bad)} line(s) cannot be used; --on-error skip would leave them out.")
-    with open_whole(arguments.output) as file, tqdm(unit=" lines") as progress:
-        for numbers, rows in _chunks(path, bad, tasks):
-            _write(file, numbers, predictor, rows, heads)
-            progress.update(len(rows))
+    numbers = (number for number, _ in _lines(path) if number not in bad)
+    rows = (_parse(line, predictor.tasks) for number, line in _lines(path) if number not in bad)
+    answers = predictor.stream(rows, **options)
+    with open_whole(arguments.output) as file:
+        for number, outputs in zip(numbers, tqdm(answers, unit=" lines"), strict=True):
+            file.write(json.dumps({"line": number, "outputs": outputs}, ensure_ascii=False) + "\n")
     if predictor.truncated_rows:
         number = predictor.truncated_rows
         print(f"{number} line(s) were longer than the model reads: their ends were left out.", file=sys.stderr)
-
-
-def _write(
-    file: Any, numbers: Sequence[int], predictor: MultiTaskPredictor, rows: list[Any], heads: Collection[str] | None
-) -> None:
-    for number, outputs in zip(numbers, predictor(rows, heads), strict=True):
-        file.write(json.dumps({"line": number, "outputs": outputs}, ensure_ascii=False) + "\n")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -106,21 +104,3 @@ def _fault(line: bytes, predictor: MultiTaskPredictor) -> str | None:
     except InputError as error:
         return str(error)
     return None
-
-
-def _chunks(
-    path: Path, bad: Mapping[int, str], tasks: Mapping[str, Sequence[str]]
-) -> Iterator[tuple[list[int], list[dict[str, Any]]]]:
-    """The good lines, some at a time, so that memory does not grow with the file."""
-    numbers: list[int] = []
-    rows: list[dict[str, Any]] = []
-    for number, line in _lines(path):
-        if number in bad:
-            continue
-        numbers.append(number)
-        rows.append(_parse(line, tasks))
-        if len(rows) == _LINES_AT_A_TIME:
-            yield numbers, rows
-            numbers, rows = [], []
-    if rows:
-        yield numbers, rows

@@ -117,6 +117,19 @@ class Processing:
                 "(padding is masked, whatever it is)."
             )
 
+    def check_vocabulary(self, where: str) -> None:
+        """
+        Refuse the empty tokenizer that transformers makes where there is a model and no tokenizer.
+
+        Args:
+            where (`str`): Where it is from, for the message.
+
+        Raises:
+            InputError: If the tokenizer knows nothing but special tokens.
+        """
+        if self.tokenizer is not None and set(self.tokenizer.get_vocab()) <= set(self.tokenizer.all_special_tokens):
+            raise InputError(f"the tokenizer of {where} cannot be loaded: no vocabulary is there.")
+
     @property
     def image_reader(self) -> ImageReader:
         """What reads images for the image processor."""
@@ -240,10 +253,8 @@ def load_processing(name_or_path: str, output_names: Collection[str], words: boo
         without_pillow = isinstance(error, ImportError) and "encoded_image" in output_names
         hint = " (the extra 'vision' has what images need)" if without_pillow else ""
         raise InputError(f"the tokenizer or processor of {name_or_path!r} cannot be loaded: {error}{hint}") from error
-    tokenizer = Processing.of(processing_class).tokenizer
-    if tokenizer is not None and set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
-        # transformers makes an empty one where there is a model and no tokenizer
-        raise InputError(f"the tokenizer of {name_or_path!r} cannot be loaded: no vocabulary is there.")
-    if tokenizer is not None and tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    processing = Processing.of(processing_class)
+    processing.check_vocabulary(repr(name_or_path))
+    if processing.tokenizer is not None and processing.tokenizer.pad_token is None:
+        processing.tokenizer.pad_token = processing.tokenizer.eos_token
     return processing_class

@@ -108,6 +108,9 @@ class Head(nn.Module, ABC):
         """
         Turn outputs into answers for people.
 
+        A head that can answer in several ways takes keyword arguments, which the config's `answer_options` name:
+        `top_k`, how many answers to give, and `threshold`, the probability from which one counts.
+
         Args:
             outputs (`dict[str, torch.Tensor]`): What [`forward`] gave.
             rows (`Sequence[SourceRow]`): What the tokens of each row stand for.

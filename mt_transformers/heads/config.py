@@ -100,6 +100,11 @@ class HeadConfig(ReadingConfig, ABC):
         return {"head_type": self.head_type, **asdict(self)}
 
     @property
+    def answer_options(self) -> tuple[str, ...]:
+        """Keyword arguments of [`Head.decode`] beside outputs and rows that make sense for this head."""
+        return ()
+
+    @property
     def default_metrics(self) -> tuple[str, ...]:
         """Metrics of this head type when the config names none, the primary one first."""
         return ()

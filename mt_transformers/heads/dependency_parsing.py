@@ -214,7 +214,7 @@ class DependencyParsingHead(Head):
         self, encoded: torch.Tensor, encoded_mask: torch.Tensor, labels: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor]:
         # (rows, sequence_length + 1, hidden_size)
-        candidates = torch.cat([encoded, self.root.weight.expand(len(encoded), 1, -1)], dim=1)
+        candidates = torch.cat([encoded, self.root.weight.expand(encoded.shape[0], 1, -1)], dim=1)
         logits = self.arcs(self.arc_dependents(encoded), self.arc_heads(candidates))
         length = encoded.shape[1]
         own = torch.eye(length, length + 1, dtype=torch.bool, device=encoded.device)

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import InputError
+from .answers import ranked_answers
 from .base import IGNORED, EncodedRows, Head, LabelSource, SourceRow, full_precision
 from .labels import check_label_feature
 from .pooling import PooledHeadConfig, Pooling
@@ -48,6 +49,10 @@ class MultipleChoiceHeadConfig(PooledHeadConfig):
         super().__post_init__()
         if not 0 <= self.classifier_dropout < 1:
             raise InputError(f"classifier_dropout: expected a fraction in [0, 1), found {self.classifier_dropout!r}.")
+
+    @property
+    def answer_options(self) -> tuple[str, ...]:
+        return ("top_k",)
 
     @property
     def default_metrics(self) -> tuple[str, ...]:
@@ -152,7 +157,14 @@ class MultipleChoiceHead(Head):
     def predictions(self, outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
         return outputs["logits"].argmax(dim=-1)
 
-    def decode(self, outputs: dict[str, torch.Tensor], rows: Sequence[SourceRow]) -> list[Any]:
-        scores, numbers = full_precision(outputs["logits"]).softmax(dim=-1).max(dim=-1)
-        pairs = zip(numbers.tolist(), scores.tolist(), strict=True)
-        return [{"choice": number, "score": score} for number, score in pairs]
+    def decode(
+        self, outputs: dict[str, torch.Tensor], rows: Sequence[SourceRow], *, top_k: int | None = None
+    ) -> list[Any]:
+        """The best choice of each row, or its best `top_k`, each with its probability."""
+        logits = full_precision(outputs["logits"])
+        answers = ranked_answers(logits.softmax(dim=-1), "choice", range(logits.shape[-1]), top_k)
+        if top_k is None:
+            return answers
+        # rows of a batch have choices of different number
+        present = (outputs["logits"] > torch.finfo(outputs["logits"].dtype).min).sum(dim=-1).tolist()
+        return [row[:number] for row, number in zip(answers, present, strict=True)]

@@ -114,4 +114,4 @@ class Pooling(nn.Module):
         position = mask.int().argmax(dim=1)
         if self.pooling == "last":
             position = mask.shape[1] - 1 - mask.flip(1).int().argmax(dim=1)
-        return encoded[torch.arange(len(encoded), device=encoded.device), position]
+        return encoded[torch.arange(encoded.shape[0], device=encoded.device), position]

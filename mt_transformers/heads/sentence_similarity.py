@@ -252,7 +252,7 @@ class SentenceSimilarityHead(Head):
         return (cosines - ((scores - low) / unit + cosine)).square()
 
     def _contrastive_losses(self, first: torch.Tensor, second: torch.Tensor, trained: torch.Tensor) -> torch.Tensor:
-        right = torch.arange(len(first), device=first.device)
+        right = torch.arange(first.shape[0], device=first.device)
         return functional.cross_entropy(_among(first * self.config.scale, second, trained), right, reduction="none")
 
     def predictions(self, outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:

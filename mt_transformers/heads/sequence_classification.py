@@ -14,6 +14,7 @@ from torch.nn import functional
 from transformers.activations import ACT2FN
 
 from ..errors import InputError
+from .answers import ranked_answers
 from .base import IGNORED, EncodedRows, Head, LabelSource, SourceRow, full_precision, item_mask
 from .labels import ClassHeadConfig, balanced_weights, check_label_feature, element_feature, label_ids
 from .pooling import PooledHeadConfig, Pooling
@@ -82,6 +83,10 @@ class SequenceClassificationHeadConfig(PooledHeadConfig, ClassHeadConfig):
     def multi_label(self) -> bool:
         """Whether a row may have any number of labels."""
         return self.problem_type == "multi_label_classification"
+
+    @property
+    def answer_options(self) -> tuple[str, ...]:
+        return ("top_k", "threshold") if self.multi_label else ("top_k",)
 
     @property
     def default_metrics(self) -> tuple[str, ...]:
@@ -248,14 +253,31 @@ class SequenceClassificationHead(Head):
             return (full_precision(outputs["logits"]).sigmoid() >= self.config.threshold).to(torch.int8)
         return outputs["logits"].argmax(dim=-1)
 
-    def decode(self, outputs: dict[str, torch.Tensor], rows: Sequence[SourceRow]) -> list[Any]:
+    def decode(
+        self,
+        outputs: dict[str, torch.Tensor],
+        rows: Sequence[SourceRow],
+        *,
+        top_k: int | None = None,
+        threshold: float | None = None,
+    ) -> list[Any]:
+        """
+        Name the classes.
+
+        Args:
+            outputs (`dict[str, torch.Tensor]`): What [`forward`] gave.
+            rows (`Sequence[SourceRow]`): What the tokens of each row stand for.
+            top_k (`int`, *optional*): How many classes to name, at most; by default the best one of a row with one.
+            threshold (`float`, *optional*):
+                Probability from which a label of several counts as present. Defaults to that of the config.
+
+        Returns:
+            `list[Any]`: For each row its `label` and its probability, `score`; a list of these, the best first, with
+            `top_k` and for rows with any number of labels.
+        """
         logits, names = full_precision(outputs["logits"]), self.config.names
         if not self.config.multi_label:
-            scores, ids = logits.softmax(dim=-1).max(dim=-1)
-            pairs = zip(ids.tolist(), scores.tolist(), strict=True)
-            return [{"label": names[index], "score": score} for index, score in pairs]
-        answers = []
-        for row in logits.sigmoid().tolist():
-            chosen = [(score, name) for score, name in zip(row, names, strict=True) if score >= self.config.threshold]
-            answers.append([{"label": name, "score": score} for score, name in sorted(chosen, reverse=True)])
-        return answers
+            return ranked_answers(logits.softmax(dim=-1), "label", names, top_k)
+        lowest = self.config.threshold if threshold is None else threshold
+        ranked = ranked_answers(logits.sigmoid(), "label", names, len(names) if top_k is None else top_k)
+        return [[answer for answer in row if answer["score"] >= lowest] for row in ranked]

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import InputError
-from .base import IGNORED, EncodedRows, Head, LabelSource, SourceRow, Word, full_precision
+from .base import IGNORED, EncodedRows, Head, LabelSource, SourceRow, full_precision
 from .labels import ClassHeadConfig, check_label_feature, collate_positions, element_feature, label_ids
 from .linear_chain import LinearChainCrf
 from .registry import register_head
@@ -205,11 +205,11 @@ class TokenClassificationHead(Head):
         scores = self._probabilities(logits, mask, best)
         answer = self._words if self.config.scheme == "plain" else self._entities
         return [
-            answer(row_words, row_best, row_scores)
-            for row_words, row_best, row_scores in zip(words, best.tolist(), scores.tolist(), strict=True)
+            answer(row, row_best, row_scores)
+            for row, row_best, row_scores in zip(rows, best.tolist(), scores.tolist(), strict=True)
         ]
 
-    def _words(self, words: Sequence[Word], best: list[int], scores: list[float]) -> list[dict[str, Any]]:
+    def _words(self, row: SourceRow, best: list[int], scores: list[float]) -> list[dict[str, Any]]:
         return [
             {
                 "label": self.config.names[best[word.position]],
@@ -218,15 +218,17 @@ class TokenClassificationHead(Head):
                 "start": word.start,
                 "end": word.end,
             }
-            for word in words
+            for word in row.words
         ]
 
-    def _entities(self, words: Sequence[Word], best: list[int], scores: list[float]) -> list[dict[str, Any]]:
+    def _entities(self, row: SourceRow, best: list[int], scores: list[float]) -> list[dict[str, Any]]:
+        words = row.words
         spans = entity_spans([self.config.names[best[word.position]] for word in words])
         return [
             {
                 "label": kind,
                 "score": sum(scores[word.position] for word in words[first:last]) / (last - first),
+                "text": row.text[words[first].start : words[last - 1].end],
                 "start": words[first].start,
                 "end": words[last - 1].end,
             }

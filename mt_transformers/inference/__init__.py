@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .loading import load_model
+from .pipeline import MultiTaskPipeline
 from .predictor import MultiTaskPredictor
 from .rows import check_row
 
-__all__ = ["MultiTaskPredictor", "check_row", "load_model"]
+__all__ = ["MultiTaskPipeline", "MultiTaskPredictor", "check_row", "load_model"]

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from itertools import islice
+from typing import Any
 
 import torch
 
-from ..data import (
-    APART,
-    MEDIA,
-    SEVERAL,
-    EncodedTexts,
-    Processing,
-    encode_texts,
-    find_max_length,
-    outputs_given,
-    sequence_table,
-    text_inputs,
-)
+from ..data import APART, MEDIA, SEVERAL, Processing, find_max_length, outputs_given
 from ..errors import InputError, check_known
-from ..heads import HeadConfig, SourceRow, find_words
+from ..heads import HeadConfig, SourceRow
 from ..modeling import MultiTaskModel
+from .batches import batches_by_length
+from .encoding import RowEncoder
 from .rows import check_row
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
 __all__ = ["MultiTaskPredictor"]
+
+_WINDOW = 64
+"""Batches of a stream that are read, sorted by length and answered before the next ones are read."""
 
 
 @dataclass
@@ -53,40 +45,87 @@ class MultiTaskPredictor:
     batch_size: int = 32
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise InputError(f"expected a batch size of at least 1, found {self.batch_size}.")
+        _check_number("batch size", self.batch_size)
         self._processing = Processing.of(self.processing_class)
+        configs = {name: head.config for name, head in self.model.named_heads.items()}
         if "encoded_text" in self.model.backbone.output_names and self._processing.tokenizer is not None:
             self._processing.check("the model", ["text"])
-            for head in self.model.named_heads.values():
-                head.config.complete_from_tokenizer(self._processing.tokenizer)
-        self._max_length = find_max_length(self._processing.tokenizer, self.model.backbone.max_positions)
-        self.truncated_rows = 0
+            for config in configs.values():
+                config.complete_from_tokenizer(self._processing.tokenizer)
+        max_length = find_max_length(self._processing.tokenizer, self.model.backbone.max_positions)
+        self._encoder = RowEncoder(self._processing, configs, max_length)
         self.model.eval()
 
-    def __call__(self, rows: Sequence[Any], heads: Collection[str] | None = None) -> list[dict[str, Any]]:
+    def __call__(
+        self,
+        rows: Sequence[Any],
+        heads: Collection[str] | None = None,
+        *,
+        batch_size: int | None = None,
+        top_k: int | None = None,
+        threshold: float | None = None,
+    ) -> list[dict[str, Any]]:
         """
         Predict rows.
 
         Args:
             rows (`Sequence[Any]`): See [`check_row`]; a row with a `task` goes to the heads of its task only.
             heads (`Collection[str]`, *optional*): The heads that answer. Defaults to all.
+            batch_size (`int`, *optional*): Rows that are encoded together. Defaults to the predictor's.
+            top_k (`int`, *optional*):
+                Answers of heads that choose one of several: a list of the best `top_k` with their scores, the best
+                first, instead of the best alone; of those that choose any number, at most `top_k`.
+            threshold (`float`, *optional*):
+                Probability from which a label of several counts as present. Defaults to that of the head's config.
 
         Returns:
             `list[dict[str, Any]]`: For each row, in their order, each head's decoded answer.
 
         Raises:
-            InputError: If a head is unknown, or a row cannot be used (which is named).
+            InputError: If a head is unknown, an option cannot be used, or a row cannot be used (which is named).
         """
-        if heads is not None:
-            check_known(heads, self.model.named_heads, "heads", "head")
+        if isinstance(rows, str | dict):
+            raise InputError(f"expected a list of rows, found one of type {type(rows).__name__}.")
+        options = self._check_options(heads, top_k=top_k, threshold=threshold)
+        size = self._check_size(batch_size)
         checked = [_naming(number, self._checked, row) for number, row in enumerate(rows)]
-        answers: list[dict[str, Any]] = [{} for _ in checked]
-        for batch in self._batches(checked):
-            chosen = [_naming(number, self._read, checked[number]) for number in batch]
-            for number, answer in zip(batch, self._predict(chosen, heads), strict=True):
-                answers[number] = answer
-        return answers
+        return self._answer(checked, heads, size, options)
+
+    def stream(
+        self,
+        rows: Iterable[Any],
+        heads: Collection[str] | None = None,
+        *,
+        batch_size: int | None = None,
+        top_k: int | None = None,
+        threshold: float | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """
+        Predict rows as they come, in memory that does not grow with their number.
+
+        Some batches of rows at a time are read, sorted by length, and answered in their order.
+
+        Args:
+            rows (`Iterable[Any]`): The rows.
+            heads, batch_size, top_k, threshold: As a call takes them.
+
+        Returns:
+            `Iterator[dict[str, Any]]`: For each row, in their order, each head's decoded answer.
+
+        Raises:
+            InputError: At once, if a head is unknown or an option cannot be used; later, if a row cannot be used.
+        """
+        options = self._check_options(heads, top_k=top_k, threshold=threshold)
+        return self._stream(iter(rows), heads, self._check_size(batch_size), options)
+
+    def _stream(
+        self, rows: Iterator[Any], heads: Collection[str] | None, batch_size: int, options: Mapping[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        first = 0
+        while window := list(islice(rows, _WINDOW * batch_size)):
+            checked = [_naming(number, self._checked, row) for number, row in enumerate(window, start=first)]
+            yield from self._answer(checked, heads, batch_size, options, first)
+            first += len(window)
 
     def check(self, row: Any) -> dict[str, Any]:
         """
@@ -107,6 +146,43 @@ class MultiTaskPredictor:
                 self._processing.check_value(name, checked[name])
         return checked
 
+    @property
+    def tasks(self) -> Mapping[str, Sequence[str]]:
+        """For each task its heads."""
+        return self.model.config.tasks or {name: [name] for name in self.model.heads}
+
+    @property
+    def truncated_rows(self) -> int:
+        """Rows so far that were longer than the model reads."""
+        return self._encoder.truncated_rows
+
+    def _check_size(self, batch_size: int | None) -> int:
+        if batch_size is None:
+            return self.batch_size
+        _check_number("batch size", batch_size)
+        return batch_size
+
+    def _check_options(
+        self, heads: Collection[str] | None, top_k: int | None, threshold: float | None
+    ) -> dict[str, Any]:
+        """The options that are set; refuses those that no head in question has a use for."""
+        known = self.model.named_heads
+        if heads is not None:
+            if isinstance(heads, str):
+                raise InputError(f"heads: expected a list of names, found the text {heads!r}.")
+            check_known(heads, known, "heads", "head")
+        if top_k is not None:
+            _check_number("top_k", top_k)
+        if threshold is not None and not (isinstance(threshold, int | float) and 0 <= threshold <= 1):
+            raise InputError(f"threshold: expected a probability from 0 to 1, found {threshold!r}.")
+        options = {"top_k": top_k, "threshold": threshold}
+        options = {name: value for name, value in options.items() if value is not None}
+        asked = [head.config for name, head in known.items() if heads is None or name in heads]
+        for name in options:
+            if not any(name in config.answer_options for config in asked):
+                raise InputError(f"{name}: no head that is asked has a use for it.")
+        return options
+
     def _checked(self, row: Any) -> dict[str, Any]:
         checked = check_row(row, self.tasks)
         names = [name for name in checked if name != "task"]
@@ -117,55 +193,32 @@ class MultiTaskPredictor:
             raise InputError(f"a {info.model_type!r} backbone reads text and images together, found {found}.")
         return checked
 
-    def _read(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row with its image or recording, which are in memory for one batch only."""
-        return {name: self._processing.read(name, value) if name in MEDIA else value for name, value in row.items()}
-
-    @property
-    def tasks(self) -> Mapping[str, Sequence[str]]:
-        """For each task its heads."""
-        return self.model.config.tasks or {name: [name] for name in self.model.heads}
-
-    def _batches(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[list[int]]:
-        """Numbers of rows that go together: of one kind of input, and of like length."""
-
-        def kind(number: int) -> tuple[list[str], int]:
-            inputs = {name: value for name, value in rows[number].items() if name != "task"}
-            texts = [inputs[name] for name in text_inputs(inputs)]
-            length = sum(len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts)
-            return sorted(inputs), length
-
-        batch: list[int] = []
-        for number in sorted(range(len(rows)), key=kind):
-            if batch and (len(batch) == self.batch_size or kind(number)[0] != kind(batch[0])[0]):
-                yield batch
-                batch = []
-            batch.append(number)
-        if batch:
-            yield batch
+    def _answer(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        heads: Collection[str] | None,
+        batch_size: int,
+        options: Mapping[str, Any],
+        first: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Answers in the order of the rows, the first of which counts as number `first`."""
+        answers: list[dict[str, Any]] = [{} for _ in rows]
+        for batch in batches_by_length(rows, batch_size):
+            chosen = [_naming(first + number, self._encoder.read, rows[number]) for number in batch]
+            for number, answer in zip(batch, self._predict(chosen, heads, options), strict=True):
+                answers[number] = answer
+        return answers
 
     @torch.inference_mode()
-    def _predict(self, rows: Sequence[Mapping[str, Any]], heads: Collection[str] | None) -> list[dict[str, Any]]:
-        names = [name for name in rows[0] if name != "task"]
-        values = {name: [row[name] for row in rows] for name in names}
-        answering = self._answering(names, heads)
+    def _predict(
+        self, rows: Sequence[Mapping[str, Any]], heads: Collection[str] | None, options: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        answering = self._answering([name for name in rows[0] if name != "task"], heads)
         if not answering:
             return [{} for _ in rows]
-        inputs: dict[str, Any] = {}
-        sources: list[SourceRow] = [SourceRow()] * len(rows)
-        if text_inputs(names):
-            texts = self._encode({name: values[name] for name in text_inputs(names)})
-            inputs |= self._text_inputs(texts, answering)
-            sources = [self._source(texts, number, row) for number, row in enumerate(rows)]
-        if "images" in names:
-            inputs |= self._processing.pixels(values["images"])
-        if "audio" in names:
-            inputs |= self._processing.samples(values["audio"])
-        inputs = {
-            name: value.to(self.model.device) if torch.is_tensor(value) else value for name, value in inputs.items()
-        }
-        outputs = self.model(**inputs, heads=answering)
-        return self._decode(outputs, rows, sources)
+        inputs, sources = self._encoder.encode(rows, answering)
+        outputs = self.model(**_on_device(inputs, self.model.device), heads=answering)
+        return self._decode(outputs, rows, sources, options)
 
     def _answering(self, inputs: Collection[str], heads: Collection[str] | None) -> list[str]:
         """The heads that can answer rows with these inputs, among those that were asked for."""
@@ -180,46 +233,12 @@ class MultiTaskPredictor:
             and _reads_several(head.config, several)
         ]
 
-    def _encode(self, texts: Mapping[str, Sequence[Any]]) -> EncodedTexts:
-        tokenizer = cast("PreTrainedTokenizerBase", self._processing.tokenizer)
-        strides = [head.config.window_stride for head in self.model.named_heads.values()]
-        stride = max((each for each in strides if each is not None), default=None)
-        found = encode_texts(texts, tokenizer, self._max_length, stride, offsets=True, padding=True)
-        if "context" not in texts:
-            self.truncated_rows += sum(bool(each.overflowing) for each in found.encoding.encodings or ())
-        return found
-
-    def _text_inputs(self, texts: EncodedTexts, answering: Collection[str]) -> dict[str, Any]:
-        """The rows' first sequences in front, further ones that heads read behind them, and which are whose."""
-        tokenizer = cast("PreTrainedTokenizerBase", self._processing.tokenizer)
-        names = [name for name in tokenizer.model_input_names if name in texts.encoding]
-        several = [name for name in answering if self.model.named_heads[name].config.multi_sequence]
-        order = [own[0] for own in texts.sequences]
-        order += [place for own in texts.sequences for place in own[1:] if several]
-        rows = {name: [texts.encoding[name][place] for place in order] for name in names}
-        # empty texts, of a tokenizer that adds nothing to them: one position, which is padding
-        inputs: dict[str, Any] = {
-            name: torch.tensor(each) if each[0] else torch.zeros(len(each), 1, dtype=torch.long)
-            for name, each in rows.items()
-        }
-        if len(order) > len(texts.sequences):
-            places = {place: number for number, place in enumerate(order)}
-            sequences = sequence_table([[places[place] for place in own] for own in texts.sequences])
-            inputs["sequences"] = dict.fromkeys(several, sequences.to(self.model.device))
-        return inputs
-
-    def _source(self, texts: EncodedTexts, number: int, row: Mapping[str, Any]) -> SourceRow:
-        """What the tokens of a row stand for."""
-        tokenizer = cast("PreTrainedTokenizerBase", self._processing.tokenizer)
-        if "context" in row:
-            offsets = texts.context_offsets(number)
-            return SourceRow((), row["context"], offsets, tokenizer.convert_ids_to_tokens)
-        text = row.get("tokens", row.get("text"))
-        words = [] if text is None else find_words(texts.encoding, texts.sequences[number][0], text)
-        return SourceRow(words, text if isinstance(text, str) else "", (), tokenizer.convert_ids_to_tokens)
-
     def _decode(
-        self, outputs: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], sources: Sequence[SourceRow]
+        self,
+        outputs: Mapping[str, Any],
+        rows: Sequence[Mapping[str, Any]],
+        sources: Sequence[SourceRow],
+        options: Mapping[str, Any],
     ) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = [{} for _ in rows]
         for name, head in self.model.named_heads.items():
@@ -227,11 +246,19 @@ class MultiTaskPredictor:
                 continue
             keys = [key for key in head.config.output_names if f"{name}_{key}" in outputs]
             own = {key: outputs[f"{name}_{key}"] for key in keys}
-            for number, answer in enumerate(head.decode(own, sources)):
+            taken = {key: value for key, value in options.items() if key in head.config.answer_options}
+            for number, answer in enumerate(head.decode(own, sources, **taken)):
                 task = rows[number].get("task")
                 if task is None or name in self.tasks[task]:
                     answers[number][name] = answer
         return answers
+
+
+def _on_device(value: Any, device: torch.device) -> Any:
+    """Tensors, and those in dicts, on a device."""
+    if isinstance(value, dict):
+        return {name: _on_device(each, device) for name, each in value.items()}
+    return value.to(device) if torch.is_tensor(value) else value
 
 
 def _reads_several(config: HeadConfig, several: Collection[str]) -> bool:
@@ -239,6 +266,11 @@ def _reads_several(config: HeadConfig, several: Collection[str]) -> bool:
     if config.multi_sequence and config.task_inputs:
         return set(several).issubset(config.task_inputs)
     return config.multi_sequence or APART.isdisjoint(several)
+
+
+def _check_number(name: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(f"expected a {name} of at least 1, found {value!r}.")
 
 
 def _naming(number: int, function: Callable[[Any], Any], value: Any) -> Any:

@@ -22,9 +22,10 @@ def check_row(row: Any, tasks: Mapping[str, Sequence[str]]) -> dict[str, Any]:
 
     Args:
         row (`Any`):
-            A text, or a dict with inputs as a [`Task`] has them, such as `text`, `text` and `text_pair`, or `tokens`
-            (words), and optionally `task`. `images` is the name of a file, relative to the working directory, a PIL
-            image or an array; `audio` an array of samples at the rate of the feature extractor.
+            A text, a tuple of two texts, a list of words, or a dict with inputs as a [`Task`] has them, such as
+            `text`, `text` and `text_pair`, or `tokens` (words), and optionally `task`. `images` is the name of a file,
+            relative to the working directory, a PIL image or an array; `audio` an array of samples at the rate of the
+            feature extractor.
         tasks (`Mapping[str, Sequence[str]]`): For each task its heads.
 
     Returns:
@@ -34,13 +35,17 @@ def check_row(row: Any, tasks: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         InputError: If it is none of these, or its task is unknown.
 
     Example:
-        >>> check_row("hello", {})
-        {'text': 'hello'}
+        >>> check_row("hello", {}), check_row(("a premise", "a hypothesis"), {}), check_row(["two", "words"], {})
+        ({'text': 'hello'}, {'text': 'a premise', 'text_pair': 'a hypothesis'}, {'tokens': ['two', 'words']})
     """
     if isinstance(row, str):
         row = {"text": row}
+    elif isinstance(row, tuple) and len(row) == 2:
+        row = {"text": row[0], "text_pair": row[1]}
+    elif isinstance(row, list):
+        row = {"tokens": row}
     if not isinstance(row, dict):
-        raise InputError(f"expected a text or an object, found {type(row).__name__}.")
+        raise InputError(f"expected a text, a pair of texts, a list of words or an object, found {_kind(row)}.")
     check_known(row, (*_TEXTS, *_LISTS, *_MEDIA, "task"), "row")
     check_inputs([name for name in row if name != "task"])
     for name in _TEXTS:
@@ -57,6 +62,10 @@ def check_row(row: Any, tasks: Mapping[str, Sequence[str]]) -> dict[str, Any]:
             raise InputError(f"unknown task {row['task']!r}, expected one of {', '.join(tasks)}.")
         check_known([row["task"]], tasks, "row", "task")
     return row
+
+
+def _kind(row: Any) -> str:
+    return f"{len(row)} texts in a tuple" if isinstance(row, tuple) else type(row).__name__
 
 
 def _check_list(name: str, values: Any) -> None:

@@ -227,7 +227,9 @@ class MultiTaskModel(ReportingMixin, EmbeddingsMixin):
         inputs = {name: value for name, value in given if value is not None} | kwargs
         sequences = sequences or {}
         batch_size = next(
-            len(each) for each in (*sequences.values(), *inputs.values()) if torch.is_tensor(each) and each.dim() > 0
+            each.shape[0]
+            for each in (*sequences.values(), *inputs.values())
+            if torch.is_tensor(each) and each.dim() > 0
         )
         in_question = list(self.heads if heads is None else heads)
         all_labels = labels_by_head(labels, in_question, inputs, self.config.arg_name_mapping, batch_size)

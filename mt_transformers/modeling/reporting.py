@@ -1,8 +1,8 @@
-"""What a model tells of itself: running metrics, and outputs for people (AllenNLP's `Model` side)."""
+"""What a model tells of itself: running metrics, answers, and outputs for people (AllenNLP's `Model` side)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -18,7 +18,7 @@ __all__ = ["ReportingMixin"]
 
 
 class ReportingMixin:
-    """Adds `get_metrics` and `make_output_human_readable` to a model with a `backbone` and `heads`."""
+    """Adds `get_metrics`, `predict` and `make_output_human_readable` to a model with a `backbone` and `heads`."""
 
     backbone: Backbone
     heads: nn.ModuleDict
@@ -67,6 +67,38 @@ class ReportingMixin:
         if self._running_metrics is None:
             raise InputError("get_metrics: set model.track_metrics = True before the calls that are to be scored.")
         return self._running_metrics.compute(self.named_heads, reset)
+
+    def predict(
+        self, rows: Sequence[Any], tokenizer: Any = None, heads: Collection[str] | None = None, **options: Any
+    ) -> list[dict[str, Any]]:
+        """
+        Answer rows, every head from one pass: the short form of [`MultiTaskPredictor`], which is to be kept by those
+        who call it often.
+
+        Args:
+            rows (`Sequence[Any]`): Texts, or what else a row may be, see [`check_row`].
+            tokenizer (`Any`, *optional*):
+                The tokenizer, or what else prepares the model's inputs. Defaults to the model's `tokenizer`.
+            heads (`Collection[str]`, *optional*): The heads that answer. Defaults to all.
+            options (`Any`): `batch_size`, `top_k` and `threshold`, as [`MultiTaskPredictor`] takes them.
+
+        Returns:
+            `list[dict[str, Any]]`: For each row, in their order, each head's decoded answer.
+
+        Raises:
+            InputError: If there is no tokenizer, or a row, a head or an option cannot be used.
+        """
+        from ..inference.predictor import MultiTaskPredictor
+
+        tokenizer = tokenizer or self.tokenizer
+        if tokenizer is None:
+            raise InputError("predict: expected a tokenizer, or what else prepares the model's inputs.")
+        model = cast(Any, self)
+        was_training = model.training
+        try:
+            return MultiTaskPredictor(model, tokenizer)(rows, heads, **options)
+        finally:
+            model.train(was_training)
 
     def make_output_human_readable(
         self, output_dict: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase | None = None

@@ -29,11 +29,11 @@ def per_sequence(inputs: Mapping[str, Any], encoded: Mapping[str, Any]) -> dict[
         >>> list(per_sequence({"input_ids": torch.ones(2, 3), "position_ids": torch.ones(1, 3)}, masks))
         ['input_ids']
     """
-    number = max(len(value) for name, value in encoded.items() if name.endswith("_mask"))
+    number = max(value.shape[0] for name, value in encoded.items() if name.endswith("_mask"))
     return {
         name: value
         for name, value in inputs.items()
-        if torch.is_tensor(value) and value.dim() > 0 and len(value) == number
+        if torch.is_tensor(value) and value.dim() > 0 and value.shape[0] == number
     }
 
 
@@ -77,10 +77,10 @@ def read_features(
     chosen = take_rows(sequences, rows, batch_size).to(features.device)
     if not head.config.multi_sequence:
         chosen = chosen[:, 0]
-    places, total = chosen.clamp(min=0), len(mask)
+    places, total = chosen.clamp(min=0), mask.shape[0]
     taken = {**encoded, "encoded": features, "encoded_mask": mask}
     taken = {
-        name: value[places] if torch.is_tensor(value) and len(value) == total else value
+        name: value[places] if torch.is_tensor(value) and value.shape[0] == total else value
         for name, value in taken.items()
         if takes is None or takes(name)
     }
@@ -93,4 +93,4 @@ def _take_first(value: Any, batch_size: int) -> Any:
     """The part of an output, or of each of its layers, that belongs to the rows' first sequences."""
     if isinstance(value, tuple):
         return tuple(layer[:batch_size] for layer in value)
-    return value[:batch_size] if torch.is_tensor(value) and len(value) > batch_size else value
+    return value[:batch_size] if torch.is_tensor(value) and value.shape[0] > batch_size else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 from training.recipes import recipe_values, write_recipe
 
-from fixtures import MOODS
+from fixtures import MOODS, tiny_model, tiny_tokenizer
 from mt_transformers import MultiTaskTrainer
 from mt_transformers.cli.main import main
 from mt_transformers.inference import MultiTaskPredictor, load_model
@@ -369,13 +370,13 @@ def test_predict_with_some_heads_and_another_batch_size(
     trained_folder: str, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "out.jsonl"
-    plain, sizes = MultiTaskPredictor.__call__, []
+    plain, sizes = MultiTaskPredictor.stream, []
 
     def spying(self: MultiTaskPredictor, *args: Any, **kwargs: Any) -> Any:
         sizes.append(self.batch_size)
         return plain(self, *args, **kwargs)
 
-    monkeypatch.setattr(MultiTaskPredictor, "__call__", spying)
+    monkeypatch.setattr(MultiTaskPredictor, "stream", spying)
     assert predict(trained_folder, rows, output, "--heads", "mood,intent", "--batch_size", "3") == 0
     assert sizes == [3]
     assert [set(line["outputs"]) for line in lines_of(output)] == [
@@ -384,6 +385,22 @@ def test_predict_with_some_heads_and_another_batch_size(
         {"intent"},
         {"mood", "intent"},
     ]
+
+
+def test_predict_with_several_answers_a_head(trained_folder: str, rows: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    assert predict(trained_folder, rows, output, "--top_k", "2", "--heads", "intent") == 0
+    assert [len(line["outputs"]["intent"]) for line in lines_of(output)] == [2, 2, 2, 2]
+
+
+def test_predict_with_a_threshold(tmp_path: Path, rows: Path) -> None:
+    head = {"head_type": "sequence_classification", "num_labels": 3, "problem_type": "multi_label_classification"}
+    tiny_model({"topics": head}).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    output = tmp_path / "out.jsonl"
+    for threshold, number in (("0", 3), ("1", 0)):
+        assert predict(str(tmp_path), rows, output, "--threshold", threshold, "--on-error", "skip") == 0
+        assert [len(line["outputs"]["topics"]) for line in lines_of(output)[:2]] == [number] * 2
 
 
 def test_predict_of_more_lines_than_it_holds_at_a_time(trained_folder: str, tmp_path: Path) -> None:
@@ -427,7 +444,7 @@ BAD_LINES: list[tuple[bytes, str]] = [
     (b"5", "found int"),
     (b"NaN", "found float"),
     (b"true", "found bool"),
-    (b'["a"]', "found list"),
+    (b'["a", 1]', "expected a list of words"),
     (b"{}", "inputs: expected one of [text; "),
     (b'{"txt": "a"}', "unknown key 'txt'"),
     (b'{"text": null}', "text: expected a text, found NoneType"),
@@ -489,24 +506,21 @@ def test_each_bad_line_alone(capsys: Captured, trained_folder: str, tmp_path: Pa
 def test_the_output_is_whole_or_absent(
     trained_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: bool
 ) -> None:
-    """The predictor fails in the second part of the lines, when the first has been written."""
+    """The predictor fails when some lines have been written."""
     path, output = tmp_path / "many.jsonl", tmp_path / "results" / "out.jsonl"
     output.parent.mkdir()
     path.write_text('"play"\n' * 2049, encoding="utf-8")
     if existing:
         output.write_text("old", encoding="utf-8")
-    plain, calls = MultiTaskPredictor.__call__, []
+    plain = MultiTaskPredictor.stream
 
     def failing(self: MultiTaskPredictor, *args: Any, **kwargs: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 2:
-            raise RuntimeError("midway")
-        return plain(self, *args, **kwargs)
+        yield from islice(plain(self, *args, **kwargs), 2048)
+        raise RuntimeError("midway")
 
-    monkeypatch.setattr(MultiTaskPredictor, "__call__", failing)
+    monkeypatch.setattr(MultiTaskPredictor, "stream", failing)
     with pytest.raises(RuntimeError, match="midway"):
         predict(trained_folder, path, output, "--heads", "intent", "--batch_size", "512")
-    assert len(calls) == 2
     assert os.listdir(output.parent) == (["out.jsonl"] if existing else [])
     if existing:
         assert output.read_text(encoding="utf-8") == "old"
@@ -518,6 +532,8 @@ def test_what_predict_cannot_use(capsys: Captured, trained_folder: str, rows: Pa
     assert "unknown argument(s): --haeds mood" in refused(capsys, *command, "--haeds", "mood")
     assert "unknown head 'mod', did you mean 'mood'" in refused(capsys, *command, "--heads", "mod")
     assert "batch size of at least 1, found 0" in refused(capsys, *command, "--batch_size", "0")
+    assert "top_k of at least 1, found 0" in refused(capsys, *command, "--top_k", "0")
+    assert "threshold: no head that is asked has a use for it" in refused(capsys, *command, "--threshold", "0.5")
     assert "none.jsonl: no such file" in refused(
         capsys, "predict", trained_folder, "--input", str(tmp_path / "none.jsonl"), "--output", str(output)
     )

@@ -159,6 +159,16 @@ def test_predictions_answers_and_metrics() -> None:
         {"choice": 0, "score": pytest.approx(3 / 4)},
         {"choice": 0, "score": pytest.approx(1 / 2)},
     ]
+    # a row names as many choices as it has
+    assert head.config.answer_options == ("top_k",)
+    ranked = head.decode(outputs, [SourceRow()] * 3, top_k=3)
+    assert [[answer["choice"] for answer in row] for row in ranked] == [[2, 1, 0], [0, 1], [0, 1, 2]]
+    assert [answer["score"] for answer in ranked[1]] == [pytest.approx(3 / 4), pytest.approx(1 / 4)]
+    assert [[answer["choice"] for answer in row] for row in head.decode(outputs, [SourceRow()] * 3, top_k=1)] == [
+        [2],
+        [0],
+        [0],
+    ]
     with pytest.raises(InputError, match="no labelled row"):
         head.config.compute_metrics(np.array([0]), np.array([-100]))
 

@@ -19,6 +19,7 @@ from mt_transformers.heads import (
     LabelSource,
     SequenceClassificationHead,
     SequenceClassificationHeadConfig,
+    SourceRow,
 )
 
 ABC = ["a", "b", "c"]
@@ -219,3 +220,38 @@ def test_metrics_are_those_that_were_asked_for() -> None:
     config = make_config(metrics=["matthews_correlation", "accuracy"])
     results = config.compute_metrics(np.array([0, 1, 2]), np.array([0, 1, 2]))
     assert results == {"matthews_correlation": pytest.approx(1.0), "accuracy": 1.0}
+
+
+# several answers
+
+
+def decoded(config: SequenceClassificationHeadConfig, logits: list[list[float]], **options: Any) -> list[Any]:
+    head = SequenceClassificationHead(config, 4)
+    return head.decode({"logits": torch.tensor(logits).log()}, [SourceRow()] * len(logits), **options)
+
+
+def test_top_k_names_the_best_classes() -> None:
+    config = SequenceClassificationHeadConfig(id2label=["a", "b", "c"], pooling="mean")
+    assert config.answer_options == ("top_k",)
+    shares = [[0.2, 0.5, 0.3]]
+    assert decoded(config, shares) == [{"label": "b", "score": pytest.approx(0.5)}]
+    best = [{"label": name, "score": pytest.approx(share)} for name, share in (("b", 0.5), ("c", 0.3), ("a", 0.2))]
+    assert decoded(config, shares, top_k=1) == [best[:1]]
+    assert decoded(config, shares, top_k=2) == [best[:2]]
+    assert decoded(config, shares, top_k=9) == [best]
+
+
+def test_threshold_and_top_k_of_several_labels() -> None:
+    config = SequenceClassificationHeadConfig(
+        id2label=["a", "b", "c"], pooling="mean", problem_type="multi_label_classification", threshold=0.5
+    )
+    assert config.answer_options == ("top_k", "threshold")
+    # odds of 3, 1 / 3 and 1: probabilities of 3 / 4, 1 / 4 and 1 / 2
+    odds = [[3.0, 1 / 3, 1.0]]
+    found = [{"label": name, "score": pytest.approx(share)} for name, share in (("a", 0.75), ("c", 0.5), ("b", 0.25))]
+    assert decoded(config, odds) == [found[:2]]
+    assert decoded(config, odds, threshold=0.2) == [found]
+    assert decoded(config, odds, threshold=0.9) == [[]]
+    assert decoded(config, odds, threshold=0) == [found]
+    assert decoded(config, odds, threshold=0.2, top_k=1) == [found[:1]]
+    assert decoded(config, odds, top_k=1) == [found[:1]]

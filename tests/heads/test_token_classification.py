@@ -166,17 +166,18 @@ def logits(labels: list[int], size: int, second: list[int] | None = None) -> tor
 
 
 # "singers in newyork playing", with their places among the sub-tokens of ROW
+TEXT = "singers in newyork playing"
 WORDS = [Word(1, "singers", 0, 7), Word(4, "in", 8, 10), Word(5, "newyork", 11, 18), Word(7, "playing", 19, 26)]
 
 
 def test_entities_have_character_offsets_and_the_mean_score_of_their_words() -> None:
     # [CLS] sing ##er ##s in new ##york play ##ing [SEP]; what stands beside the first sub-tokens does not count
     predicted = logits([3, 1, 3, 3, 0, 3, 0, 4, 3, 3], 5)
-    answers = make_head().decode({"logits": predicted}, [SourceRow(WORDS)])
+    answers = make_head().decode({"logits": predicted}, [SourceRow(WORDS, TEXT)])
     assert answers == [
         [
-            {"label": "singer", "score": pytest.approx(0.75), "start": 0, "end": 7},
-            {"label": "city", "score": pytest.approx(0.75), "start": 11, "end": 26},
+            {"label": "singer", "score": pytest.approx(0.75), "text": TEXT[:7], "start": 0, "end": 7},
+            {"label": "city", "score": pytest.approx(0.75), "text": TEXT[11:26], "start": 11, "end": 26},
         ]
     ]
 
@@ -184,16 +185,16 @@ def test_entities_have_character_offsets_and_the_mean_score_of_their_words() -> 
 def test_only_valid_sequences_are_answered() -> None:
     # I-singer cannot stand behind B-city: I-city, its runner-up, is the best that can
     predicted = logits([0, 0, 0, 0, 0, 3, 0, 2, 0, 0], 5, second=[0, 0, 0, 0, 0, 3, 0, 4, 0, 0])
-    answers = make_head().decode({"logits": predicted}, [SourceRow(WORDS)])
+    answers = make_head().decode({"logits": predicted}, [SourceRow(WORDS, TEXT)])
     assert answers == [
-        [{"label": "city", "score": pytest.approx((0.75 + 0.2) / 2), "start": 11, "end": 26}],
+        [{"label": "city", "score": pytest.approx((0.75 + 0.2) / 2), "text": TEXT[11:26], "start": 11, "end": 26}],
     ]
 
 
 def test_plain_labels_are_answered_word_by_word() -> None:
     head = make_head(id2label=["NOUN", "ADP", "VERB"])
     predicted = logits([2, 0, 2, 2, 1, 0, 2, 2, 0, 0], 3)
-    answers = head.decode({"logits": predicted}, [SourceRow(WORDS)])
+    answers = head.decode({"logits": predicted}, [SourceRow(WORDS, TEXT)])
     assert answers == [
         [
             {"label": label, "score": pytest.approx(0.75), "text": word.text, "start": word.start, "end": word.end}
@@ -204,8 +205,8 @@ def test_plain_labels_are_answered_word_by_word() -> None:
 
 def test_rows_without_words() -> None:
     predicted = logits([1, 1, 1], 5).repeat(2, 1, 1)
-    answers = make_head().decode({"logits": predicted}, [SourceRow(), SourceRow([Word(1, "dido", 3, 7)])])
-    assert answers == [[], [{"label": "singer", "score": pytest.approx(0.75), "start": 3, "end": 7}]]
+    answers = make_head().decode({"logits": predicted}, [SourceRow(), SourceRow([Word(1, "dido", 3, 7)], "by dido")])
+    assert answers == [[], [{"label": "singer", "score": pytest.approx(0.75), "text": "dido", "start": 3, "end": 7}]]
 
 
 def test_predictions_are_valid_over_the_labelled_places() -> None:

@@ -79,8 +79,8 @@ def test_rows_of_like_length_and_kind_are_encoded_together(predictor: MultiTaskP
         lambda _, __, output: shapes.append(output["encoded_text"].shape[:2])
     )
     predictor(["a " * 9, "a", "a " * 8, {"tokens": ["a"]}, "a a"])
-    # each with its two special tokens
-    assert shapes == [(2, 4), (2, 11), (1, 3)]
+    # each with its two special tokens, the longest first
+    assert shapes == [(2, 11), (2, 4), (1, 3)]
 
 
 def test_no_rows_no_answers(predictor: MultiTaskPredictor) -> None:
@@ -96,7 +96,13 @@ def test_scores_are_those_of_a_plain_forward(predictor: MultiTaskPredictor) -> N
     assert set(answer) == {"intent", "slots", "mood"}
     scores = outputs["slots_logits"].softmax(-1)[0, 3:5, [SLOTS.index("B-city"), SLOTS.index("I-city")]].diagonal()
     assert answer["slots"] == [
-        {"label": "city", "score": pytest.approx(scores.mean().item(), rel=1e-5), "start": 11, "end": 19}
+        {
+            "label": "city",
+            "score": pytest.approx(scores.mean().item(), rel=1e-5),
+            "text": "new rome",
+            "start": 11,
+            "end": 19,
+        }
     ]
 
 
@@ -284,9 +290,9 @@ def test_only_heads_that_answer_are_asked_for_their_sequences() -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (None, "expected a text or an object, found NoneType"),
-        (5, "expected a text or an object, found int"),
-        (["play"], "expected a text or an object, found list"),
+        (None, "expected a text, a pair of texts, a list of words or an object, found NoneType"),
+        (5, "expected a text, a pair of texts, a list of words or an object, found int"),
+        (["play", 1], "tokens: expected a list of words"),
         ({}, "inputs: expected one of [text; text, text_pair; tokens; "),
         ({}, "; found none."),
         ({"task": "moods"}, "; found none."),

@@ -70,9 +70,9 @@ def test_images_and_audio_in_every_form(picture: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (None, "expected a text or an object, found NoneType."),
-        (["play"], "expected a text or an object, found list."),
-        (b"play", "expected a text or an object, found bytes."),
+        (None, "expected a text, a pair of texts, a list of words or an object, found NoneType."),
+        (("a", "b", "c"), "expected a text, a pair of texts, a list of words or an object, found 3 texts in a tuple."),
+        (b"play", "expected a text, a pair of texts, a list of words or an object, found bytes."),
         ({"txt": "a"}, "row: unknown key 'txt', did you mean 'text'?"),
         ({"text": "a", "label": 1}, "row: unknown key 'label'"),
         ({"question": "a"}, "inputs: expected one of ["),

@@ -154,7 +154,9 @@ def test_spans_lie_in_the_text(side: str) -> None:
         for text, answers in zip(readable["text"], readable["slots_decoded"], strict=True)
     ]
     assert spans == [[("singer", "dido")], [("city", "new rome")], [("singer", "dido")]]
-    assert [list(answers[0]) for answers in readable["slots_decoded"]] == [["label", "score", "start", "end"]] * 3
+    assert [list(answers[0]) for answers in readable["slots_decoded"]] == [
+        ["label", "score", "text", "start", "end"]
+    ] * 3
     assert all(answers[0]["score"] > 0.99 for answers in readable["slots_decoded"])
 
 
