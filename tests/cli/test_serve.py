@@ -53,7 +53,7 @@ def test_help_imports_neither_torch_nor_gradio() -> None:
 
 def test_it_answers_until_it_is_interrupted(folder: Path) -> None:
     with serve(folder, "--heads", "slots,intent") as server:
-        body = json.dumps({"data": ["play music", None]}).encode()
+        body = json.dumps({"data": ["play music", None, None]}).encode()
         request = Request(
             f"{server.address}gradio_api/run/predict", body, {"Content-Type": "application/json"}, method="POST"
         )

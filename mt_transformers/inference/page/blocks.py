@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["build_page"]
 
+_TOP_K = 5
+"""Classes that the page shows of a head that chooses one."""
+
 _WAITING = 256
 """Requests that may wait; with more the queue says that it is full."""
 
@@ -117,7 +120,7 @@ def _page_function(service: PredictionService, form: InputForm) -> Callable[...,
     def show(*values: Any) -> str:
         try:
             row = form.row(values)
-            return str(show_prediction(service(row), row, head_types))
+            return str(show_prediction(service(row, top_k=_TOP_K), row, head_types))
         except InputError as error:
             return str(show_error(str(error)))
 
@@ -127,14 +130,17 @@ def _page_function(service: PredictionService, form: InputForm) -> Callable[...,
 def _api_function(service: PredictionService) -> Callable[..., dict[str, Any]]:
     import gradio as gr
 
-    def predict(row: str | dict[str, Any], heads: list[str] | None = None) -> dict[str, Any]:
+    def predict(
+        row: str | list[str] | dict[str, Any], heads: list[str] | None = None, top_k: int | None = None
+    ) -> dict[str, Any]:
         """
         Every head's answer for a row.
 
         Args:
-            row: A text, or an object such as {"text": ..., "text_pair": ...}, {"tokens": [...]} or
+            row: A text, a list of words, or an object such as {"text": ..., "text_pair": ...}, {"tokens": [...]} or
                 {"question": ..., "context": ...}.
             heads: Names of the heads that answer; all if it is left out.
+            top_k: Answers of heads that choose one of several: a list of the best instead of the best alone.
 
         Returns:
             answers: for each head its answer; errors: for each head that failed its message; tokens: what the backbone
@@ -142,7 +148,7 @@ def _api_function(service: PredictionService) -> Callable[..., dict[str, Any]]:
         """
         try:
             _refuse_media(row)
-            return service(row, heads).to_dict()
+            return service(row, heads, top_k).to_dict()
         except InputError as error:
             raise gr.Error(str(error), print_exception=False) from error
 

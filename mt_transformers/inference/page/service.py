@@ -70,24 +70,28 @@ class PredictionService:
         self._stride = max((stride for stride in strides if stride is not None), default=None)
         self._passes: SharedPasses[Row, Prediction] = SharedPasses(self._run, predictor.batch_size)
 
-    def __call__(self, row: Any, heads: Collection[str] | None = None) -> Prediction:
+    def __call__(self, row: Any, heads: Collection[str] | None = None, top_k: int | None = None) -> Prediction:
         """
         Answer one row; those of other threads that wait at the same time share its pass.
 
         Args:
             row (`Any`): See [`check_row`].
             heads (`Collection[str]`, *optional*): Those of the service's heads that answer. Defaults to all of them.
+            top_k (`int`, *optional*):
+                Answers of heads that choose one of several: a list of the best `top_k` instead of the best alone.
 
         Returns:
             [`Prediction`].
 
         Raises:
-            InputError: If the row cannot be used, or a head is unknown.
+            InputError: If the row or `top_k` cannot be used, or a head is unknown.
         """
         chosen = self.heads if heads is None else self._chosen(heads)
+        if top_k is not None and (type(top_k) is not int or top_k < 1):
+            raise InputError(f"top_k: expected a whole number from 1 up, found {top_k!r:.80}.")
         self._check_length(row)
         checked = self.predictor.check(row)
-        found = self._passes(checked, chosen)
+        found = self._passes(checked, (chosen, top_k))
         if not found.answers and not found.errors:
             names = ", ".join(sorted(checked))
             raise InputError(f"none of the heads {', '.join(chosen)} answers a row that has {names}.")
@@ -109,30 +113,36 @@ class PredictionService:
         if found > self.max_characters:
             raise InputError(f"expected at most {self.max_characters} characters, found {found}.")
 
-    def _run(self, rows: Sequence[Row], heads: Hashable) -> list[Prediction]:
-        chosen = cast("tuple[str, ...]", heads)
+    def _run(self, rows: Sequence[Row], options: Hashable) -> list[Prediction]:
+        heads, top_k = cast("tuple[tuple[str, ...], int | None]", options)
         started = perf_counter()
         try:
-            answers = [Prediction(each) for each in self.predictor(rows, chosen)]
+            answers = [Prediction(each) for each in self._predict(rows, heads, top_k)]
         except _FAILURES as error:
             _report("a pass of %d row(s) failed: each head answers each row by itself", len(rows), error=error)
-            answers = [self._each_head(row, chosen) for row in rows]
+            answers = [self._each_head(row, heads, top_k) for row in rows]
         milliseconds = 1000 * (perf_counter() - started)
         return [
             Prediction(answer.answers, answer.errors, self._tokens(row), milliseconds)
             for row, answer in zip(rows, answers, strict=True)
         ]
 
-    def _each_head(self, row: Row, heads: Sequence[str]) -> Prediction:
-        found = [self._one_head(row, name) for name in heads]
+    def _predict(self, rows: Sequence[Row], heads: Sequence[str], top_k: int | None) -> list[dict[str, Any]]:
+        """What the predictor says; it refuses `top_k` where none of the heads ranks anything."""
+        configs = [self.predictor.model.named_heads[name].config for name in heads]
+        ranks = any("top_k" in config.answer_options for config in configs)
+        return self.predictor(rows, heads, top_k=top_k if ranks else None)
+
+    def _each_head(self, row: Row, heads: Sequence[str], top_k: int | None) -> Prediction:
+        found = [self._one_head(row, name, top_k) for name in heads]
         return Prediction(
             {name: answer for each in found for name, answer in each.answers.items()},
             {name: message for each in found for name, message in each.errors.items()},
         )
 
-    def _one_head(self, row: Row, name: str) -> Prediction:
+    def _one_head(self, row: Row, name: str, top_k: int | None) -> Prediction:
         try:
-            return Prediction(self.predictor([row], [name])[0])
+            return Prediction(self._predict([row], [name], top_k)[0])
         except _FAILURES as error:
             _report("head %s failed", name, error=error)
             return Prediction({}, {name: f"{type(error).__name__}: {error}"})

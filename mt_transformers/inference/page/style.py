@@ -10,7 +10,8 @@ FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", 
 MONO_FONTS = ("ui-monospace", "SFMono-Regular", "Menlo", "DejaVu Sans Mono", "monospace")
 
 _LAYOUT = """
-.gradio-container { max-width: 1120px !important; margin: 0 auto !important; padding: 20px 24px 40px !important; }
+.gradio-container { width: 100% !important; max-width: 1120px !important;
+  margin: 0 auto !important; padding: 20px 24px 40px !important; }
 .gradio-container .html-container { padding: 0 !important; }
 footer { display: none !important; }
 .mt-title { display: flex; align-items: baseline; gap: 14px; flex-wrap: wrap; padding: 4px 2px 2px; }

@@ -86,9 +86,15 @@ def _show_lemmas(answer: Any, _: Row) -> Markup:
 
 
 def _show_choice(answer: Any, row: Row) -> Markup:
-    choices = row.get("choices", [])
-    chosen = choices[answer["choice"]] if 0 <= answer["choice"] < len(choices) else f"choice {answer['choice']}"
-    return bar(chosen, answer["score"], is_best=True)
+    return _show_choices([answer], row)
+
+
+def _show_choices(answer: Any, row: Row) -> Markup:
+    names = dict(enumerate(row.get("choices", [])))
+    return join(
+        bar(names.get(each["choice"], f"choice {each['choice']}"), each["score"], number == 0)
+        for number, each in enumerate(answer)
+    )
 
 
 def _show_value(answer: Any, _: Row) -> Markup:
@@ -172,6 +178,7 @@ _VIEWS: Sequence[tuple[Fields, bool, View, bool]] = (
         True,
     ),
     ({"choice": (int,), "score": _NUMBER}, False, _show_choice, False),
+    ({"choice": (int,), "score": _NUMBER}, True, _show_choices, False),
     ({"value": _NUMBER}, False, _show_value, False),
     ({"values": (list,)}, False, _show_values, False),
     ({"score": _NUMBER, "embedding": (list,)}, False, _show_similarity, False),

@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 
-SECONDS = 120
+SECONDS = 240
 
 
 @dataclass
@@ -69,7 +70,10 @@ def serve(folder: Path, *options: str) -> Iterator[Server]:
     with process:
         try:
             assert process.stdout is not None
+            limit = Timer(SECONDS, process.kill)
+            limit.start()
             line = process.stdout.readline()
+            limit.cancel()
             assert address in line, f"the page did not start: {line!r}"
             yield Server(process, address)
         finally:

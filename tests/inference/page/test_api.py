@@ -43,13 +43,13 @@ class Client:
 
     def predict(self, *data: Any) -> Any:
         """What the API returns; all parameters are sent, None for those that are left out."""
-        status, answer = self.send(json.dumps({"data": [*data, *[None] * (2 - len(data))]}))
+        status, answer = self.send(json.dumps({"data": [*data, *[None] * (3 - len(data))]}))
         assert status == 200, answer
         return answer["data"][0]
 
     def error(self, *data: Any) -> str:
         """The message for what cannot be used."""
-        status, answer = self.send(json.dumps({"data": [*data, *[None] * (2 - len(data))]}))
+        status, answer = self.send(json.dumps({"data": [*data, *[None] * (3 - len(data))]}))
         assert status == 500
         message: str = answer["error"]
         return message
@@ -104,10 +104,24 @@ def test_an_answer_has_all_heads_the_tokens_and_the_time(client: Client, predict
 
 
 @pytest.mark.parametrize(
-    "row", [{"text": "the film", "text_pair": "is dull"}, {"tokens": ["in", "new", "rome"]}, {"text": ""}]
+    "row",
+    [
+        ["in", "new", "rome"],
+        {"text": "the film", "text_pair": "is dull"},
+        {"tokens": ["in", "new", "rome"]},
+        {"text": ""},
+    ],
 )
 def test_rows_may_be_objects(client: Client, predictor: MultiTaskPredictor, row: dict[str, Any]) -> None:
     assert same(client.predict(row)["answers"], predictor([row])[0])
+
+
+def test_heads_that_choose_answer_with_the_best_few(client: Client, predictor: MultiTaskPredictor) -> None:
+    answers = client.predict("play", None, 2)["answers"]
+    assert same(answers, predictor(["play"], top_k=2)[0])
+    assert [len(answers[name]) for name in ("intent", "banking")] == [2, 2]
+    # of heads that rank nothing it is no error
+    assert list(client.predict("play", ["slots"], 2)["answers"]) == ["slots"]
 
 
 def test_only_the_heads_that_were_asked_for_answer(client: Client) -> None:
@@ -115,9 +129,10 @@ def test_only_the_heads_that_were_asked_for_answer(client: Client) -> None:
 
 
 BAD: list[tuple[tuple[Any, ...], str]] = [
-    ((None,), "expected a text or an object, found NoneType"),
-    ((5,), "expected a text or an object, found int"),
-    ((["play"],), "expected a text or an object, found list"),
+    ((None,), "or an object, found NoneType"),
+    ((5,), "or an object, found int"),
+    (([5],), "expected a list of words"),
+    ((["x"] * 2000,), "expected at most 1000 characters, found 2000"),
     (({},), "inputs: expected one of"),
     (({"text": 5},), "text: expected a text, found int"),
     (({"tokens": "play"},), "tokens: expected a list of words"),
@@ -130,6 +145,9 @@ BAD: list[tuple[tuple[Any, ...], str]] = [
     (("play", ["intnt"]), "unknown head 'intnt', did you mean 'intent'"),
     (("play", "intent"), "heads: expected a list of names, found 'intent'"),
     (("play", [["intent"]]), "unknown head"),
+    (("play", None, 0), "top_k: expected a whole number from 1 up, found 0"),
+    (("play", None, "5"), "top_k: expected a whole number from 1 up, found '5'"),
+    (("play", None, True), "top_k: expected a whole number from 1 up, found True"),
     (("play", []), "heads: expected at least one name"),
     (("\ud800",), "a surrogate without its pair"),
     (("play", ["answer"]), "none of the heads answer answers a row that has text"),
@@ -158,7 +176,7 @@ def test_what_is_no_request_has_an_error_status(client: Client, body: str) -> No
 def test_a_request_without_all_parameters_is_told_how_many_there_are(client: Client) -> None:
     status, answer = client.send('{"data": ["play"]}')
     assert status == 500
-    assert "needed: 2, got: 1" in answer["error"]
+    assert "needed: 3, got: 1" in answer["error"]
 
 
 def test_gradios_client_knows_the_api(page: str, predictor: MultiTaskPredictor) -> None:

@@ -40,6 +40,7 @@ def test_all_heads_for_texts_answer_a_sentence(browser: Any, page: str, predicto
     assert list(cards) == ["intent", "slots", "banking", "parse"]
     assert expected["intent"]["label"] in cards["intent"].text
     assert f"{expected['intent']['score']:.3f}" in cards["intent"].text
+    assert len(cards["intent"].find_elements("css selector", ".mt-bar")) == 3
     assert expected["banking"]["label"] in cards["banking"].text
     marks = cards["slots"].find_elements("css selector", "mark > span")
     assert [mark.text for mark in marks] == [text[span["start"] : span["end"]] for span in expected["slots"]]

@@ -125,6 +125,8 @@ def test_the_other_answers() -> None:
     assert texts(show_answer({"token": "play", "score": 0.5}, {}), ".//span[@title]") == ["play"]
     assert texts(show_answer([{"position": 2, "token": None, "score": 0.5}], {}), ".//td") == ["2", "None", "0.500"]
     assert texts(show_answer({"choice": 1, "score": 0.5}, {"choices": ["a", "b"]}), ".//span[@title]") == ["b"]
+    ranked = [{"choice": 1, "score": 0.5}, {"choice": 2, "score": 0.3}]
+    assert texts(show_answer(ranked, {"choices": ["a", "b"]}), ".//span[@title]") == ["b", "choice 2"]
     assert texts(show_answer([], {}), "p") == ["None."]
 
 
