@@ -1,4 +1,4 @@
-"""Parts of a text that labels are for: entities, words, an answer in its context."""
+"""Parts of a text: entities, words, an answer in its context."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from markupsafe import Markup
 from .colors import color_labels
 from .markup import format_number, join, note
 
-__all__ = ["show_answer_span", "show_entities", "show_words"]
+__all__ = ["show_answer_span", "show_spans"]
 
 Spans = Sequence[Mapping[str, Any]]
 
 
-def show_entities(text: str, spans: Spans) -> Markup:
+def show_spans(text: str, spans: Spans) -> Markup:
     """
     The text with its spans marked, and a legend.
+
+    Where every word has a label, labels stand beneath the words, else behind the spans.
 
     Args:
         text (`str`): The text.
@@ -28,28 +30,14 @@ def show_entities(text: str, spans: Spans) -> Markup:
         `Markup`: Of spans that overlap the first is marked.
 
     Example:
-        >>> "<mark" in show_entities("in Rome", [{"label": "city", "score": 0.9, "start": 3, "end": 7}])
+        >>> "<mark" in show_spans("in Rome", [{"label": "city", "score": 0.9, "start": 3, "end": 7}])
         True
     """
-    if not spans:
-        return join([_text(join([text])), note("No spans.")])
     colors = color_labels(span["label"] for span in spans)
-    return join([_text(_marked(text, spans, colors)), _legend(spans, colors)])
-
-
-def show_words(text: str, words: Spans) -> Markup:
-    """
-    The text with the label of each word beneath it.
-
-    Args:
-        text (`str`): The text.
-        words (`Sequence[Mapping[str, Any]]`): Each with `label`, `score`, `start` and `end` (characters).
-
-    Returns:
-        `Markup`.
-    """
-    colors = color_labels(word["label"] for word in words)
-    return join([_text(_marked(text, words, colors), "mt-words"), _legend(words, colors)])
+    covered = {place for span in spans for place in range(max(span["start"], 0), min(span["end"], len(text)))}
+    everywhere = all(place in covered or sign.isspace() for place, sign in enumerate(text))
+    kind = "mt-words" if everywhere else "mt-spans"
+    return join([_text(_marked(text, spans, colors), kind), _legend(spans, colors)])
 
 
 def show_answer_span(text: str, answer: Mapping[str, Any]) -> Markup:
@@ -70,10 +58,10 @@ def show_answer_span(text: str, answer: Mapping[str, Any]) -> Markup:
     head = Markup('<p class="mt-answer">{}<small>{}</small></p>').format(
         answer["answer"], format_number(answer["score"])
     )
-    return join([head, _text(_marked(text, [span], color_labels(["answer"])))])
+    return join([head, _text(_marked(text, [span], color_labels(["answer"])), "mt-spans")])
 
 
-def _text(pieces: Markup, kind: str = "mt-spans") -> Markup:
+def _text(pieces: Markup, kind: str) -> Markup:
     return Markup('<div class="mt-text {}">{}</div>').format(kind, pieces)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from .markup import bar, format_number, join, note, table
-from .span_views import show_answer_span, show_entities, show_words
+from .span_views import show_answer_span, show_spans
 from .tree_view import show_tree
 
 __all__ = ["is_wide", "show_answer"]
@@ -152,8 +152,8 @@ View = Callable[[Any, Row], Markup]
 _VIEWS: Sequence[tuple[Fields, bool, View, bool]] = (
     (_LABEL, False, _show_label, False),
     (_LABEL, True, _show_labels, False),
-    (_SPAN, True, lambda answer, row: show_entities(_text_of(row), answer), True),
-    ({**_SPAN, "text": _TEXT}, True, lambda answer, row: show_words(_text_of(row), answer), True),
+    (_SPAN, True, lambda answer, row: show_spans(_text_of(row), answer), True),
+    ({**_SPAN, "text": _TEXT}, True, lambda answer, row: show_spans(_text_of(row), answer), True),
     (
         {"text": _TEXT, "start": (int,), "end": (int,), "head": (int,), "deprel": _TEXT, "score": _NUMBER},
         True,

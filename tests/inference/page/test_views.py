@@ -79,6 +79,8 @@ def test_words_have_their_labels_beneath() -> None:
     markup = show_answer(words, {"text": "ab c"})
     assert texts(markup, ".//mark") == ["abN", "cV"]
     assert "mt-words" in classes(markup)
+    # of entities not every word is one
+    assert "mt-words" not in classes(show_answer(words, {"text": "ab c d"}))
 
 
 def test_lemmas_are_a_table() -> None:
