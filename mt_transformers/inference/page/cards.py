@@ -44,7 +44,19 @@ def show_prediction(prediction: Prediction, row: Mapping[str, Any], head_types: 
 
 
 def show_error(message: str) -> Markup:
-    """The message for input that cannot be used, in place of answers."""
+    """
+    Draw the message for input that cannot be used, in place of answers.
+
+    Args:
+        message (`str`): The message.
+
+    Returns:
+        `Markup`.
+
+    Example:
+        >>> "&lt;b&gt;" in show_error("unknown head <b>")
+        True
+    """
     return Markup(
         '<div class="mt-cards"><section class="mt-card mt-wide mt-error" role="alert">{}</section></div>'
     ).format(Markup('<p class="mt-error-text">{}</p>').format(message))

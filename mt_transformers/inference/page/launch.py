@@ -80,6 +80,13 @@ def launch_page(
 
     Raises:
         InputError: If it cannot start.
+
+    Example:
+        A page for an hour::
+
+            page = launch_page(service, find_forms(model, service.heads), "out", "bert", "127.0.0.1", 7860)
+            time.sleep(3600)
+            page.close()
     """
     import gradio as gr
 

@@ -50,6 +50,10 @@ def show_answer_span(text: str, answer: Mapping[str, Any]) -> Markup:
 
     Returns:
         `Markup`.
+
+    Example:
+        >>> str(show_answer_span("in Rome", {"answer": "", "score": 0.75, "start": None, "end": None}))
+        '<p class="mt-note">No answer (score 0.750).</p>'
     """
     if answer["start"] is None or answer["end"] is None:
         score = "" if answer["score"] is None else f" (score {format_number(answer['score'])})"
