@@ -23,6 +23,7 @@ from ..data import (
 from ..errors import InputError, check_known
 from ..heads import HeadConfig, SourceRow, find_words
 from ..modeling import MultiTaskModel
+from .export import ExportedMultiTaskModel
 from .rows import check_row
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class MultiTaskPredictor:
     Runs rows through the model and decodes what every head says.
 
     Args:
-        model ([`MultiTaskModel`]): The model.
+        model ([`MultiTaskModel`] or [`ExportedMultiTaskModel`]): The model.
         processing_class (`Any`): Its tokenizer, a fast one, or what else its inputs need, see [`Processing`].
         batch_size (`int`, *optional*, defaults to 32): Rows that are encoded together.
 
@@ -48,7 +49,7 @@ class MultiTaskPredictor:
             predictor(["play some jazz"])
     """
 
-    model: MultiTaskModel
+    model: MultiTaskModel | ExportedMultiTaskModel
     processing_class: Any
     batch_size: int = 32
 
