@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from ..errors import InputError
 from ..version import __version__
-from . import demo, evaluate, plan, predict, train
+from . import demo, evaluate, export, plan, predict, train
 
 __all__ = ["main", "run"]
 
-_COMMANDS = (demo, plan, train, evaluate, predict)
+_COMMANDS = (demo, plan, train, evaluate, predict, export)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
