@@ -42,7 +42,7 @@ def test_heads_are_chosen_in_the_models_order() -> None:
 
 def test_a_masked_language_model_is_refused_by_name() -> None:
     model = tiny_model({"masked": head_config("masked_language_modeling"), **MOOD})
-    with pytest.raises(InputError, match="head 'masked' .masked_language_modeling.: it answers as many positions"):
+    with pytest.raises(InputError, match=r"head 'masked' \(masked_language_modeling\): it answers as many positions"):
         choose_heads(model, None)
     assert choose_heads(model, ["mood"]) == ["mood"]
 

@@ -59,7 +59,7 @@ def test_broken_folders(spoil: Callable[[Path], object], message: str, folder: P
 
 
 def test_without_onnx_runtime_the_extra_is_named(many_heads_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "find_spec", lambda name: None)
+    monkeypatch.setattr(session, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r'is not installed: pip install "mt_transformers\[onnx\]"'):
         load_model(many_heads_folder)
 
@@ -79,7 +79,7 @@ def test_an_exported_folder_is_no_trained_one(many_heads_folder: Path) -> None:
 def test_missing_inputs_are_named_and_others_left_out(many_heads_folder: Path) -> None:
     exported, _ = load_exported(many_heads_folder)
     ids = tiny_inputs(2, 5)["input_ids"].int()
-    with pytest.raises(InputError, match="reads input_ids, .*'token_type_ids' is missing"):
+    with pytest.raises(InputError, match=r"reads input_ids, .*'token_type_ids' is missing"):
         exported(input_ids=ids, attention_mask=torch.ones(2, 5))
     every = {"input_ids": ids, "attention_mask": torch.ones(2, 5), "token_type_ids": torch.zeros(2, 5)}
     plain, more = exported(**every), exported(**every, position_ids=ids, use_cache=False)
