@@ -51,8 +51,10 @@ def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from ..inference.export import export_dynamo, trace_onnx
     from ..inference.export.folder import check_target
     from ..inference.export.graph import check_traceable, choose_heads
+    from ..inference.export.tracing import ONNX_PACKAGES, check_packages
 
     check_target(output)
+    check_packages(*(ONNX_PACKAGES if arguments.format == "onnx" else ()))
     model, processing_class = load_trained_model(arguments.folder)
     heads = choose_heads(model, None if arguments.heads is None else arguments.heads.split(","))
     check_traceable(model)

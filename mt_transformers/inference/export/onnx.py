@@ -14,7 +14,7 @@ from ...errors import InputError
 from ...modeling import MultiTaskModel
 from .folder import check_target, write_export
 from .graph import choose_heads, exported_config
-from .tracing import check_packages, quietly, trace
+from .tracing import ONNX_PACKAGES, check_packages, quietly, trace
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -107,7 +107,7 @@ def trace_onnx(model: MultiTaskModel, processing_class: Any, heads: Collection[s
         InputError: If a package is missing or too old, a head is unknown or cannot be exported, or the model reads
             neither text nor images.
     """
-    check_packages("onnx", "onnxscript", "onnxruntime")
+    check_packages(*ONNX_PACKAGES)
     chosen = choose_heads(model, heads)
 
     def run(graph: Any, inputs: dict[str, torch.Tensor], dynamic: dict[str, dict[int, Any]]) -> Any:

@@ -18,7 +18,10 @@ from ...errors import InputError
 from ...modeling import MultiTaskModel
 from .graph import HeadsGraph, check_traceable, sample_inputs
 
-__all__ = ["check_packages", "quietly", "trace"]
+__all__ = ["ONNX_PACKAGES", "check_packages", "quietly", "trace"]
+
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+"""What makes an ONNX graph, quantizes it and runs it."""
 
 _EXTRA = 'pip install "mt_transformers[onnx]"'
 # the first transformers whose exports run and are quantized, and the first torch that its exporters take

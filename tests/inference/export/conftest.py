@@ -15,9 +15,6 @@ from mt_transformers import MultiTaskModel
 if TYPE_CHECKING:
     from mt_transformers.inference.export import OnnxExport
 
-pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
-
 TEXT_HEADS = (
     "sequence_classification",
     "regression",
@@ -42,6 +39,7 @@ def many_heads() -> MultiTaskModel:
 @pytest.fixture(scope="session")
 def many_heads_folder(many_heads: MultiTaskModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its export; tests leave it as it is."""
+    _skip_without_packages()
     from mt_transformers.inference.export import export_onnx
 
     folder = tmp_path_factory.mktemp("exports") / "many_heads"
@@ -52,7 +50,13 @@ def many_heads_folder(many_heads: MultiTaskModel, tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="session")
 def trained_export(trained_folder: Path) -> OnnxExport:
     """A model that has learned two tasks, traced."""
+    _skip_without_packages()
     from mt_transformers.inference import load_trained_model
     from mt_transformers.inference.export import trace_onnx
 
     return trace_onnx(*load_trained_model(trained_folder))
+
+
+def _skip_without_packages() -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
