@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,24 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
         write_export(tmp_path / "out", model, tiny_tokenizer(), model.config, export_format="onnx", quantized=False),
     ):
         raise KeyError
+    assert (tmp_path / "out" / "model.onnx").read_text() == "graph"
+    assert [each.name for each in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_failure_to_rename_gives_the_earlier_export_its_name_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "out")
+    rename = os.replace
+
+    def fail(source: Path, target: Path) -> None:
+        if Path(source).name.endswith(".new"):
+            raise OSError("no space left")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(InputError, match="out: cannot be written: no space left"):
+        write(tmp_path / "out", "another")
     assert (tmp_path / "out" / "model.onnx").read_text() == "graph"
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
 
