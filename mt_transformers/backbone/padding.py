@@ -19,7 +19,8 @@ def rotate(values: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
 
     Args:
         values (`torch.Tensor` of shape `(rows, length, ...)`): Any values.
-        steps (`torch.Tensor` of shape `(rows,)`): Steps of each row; negative ones lead to the right.
+        steps (`torch.Tensor` of shape `(rows,)`):
+            Steps of each row, less than its length; negative ones lead to the right.
 
     Returns:
         `torch.Tensor` of the shape of `values`.
@@ -30,7 +31,9 @@ def rotate(values: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
                 [5, 6, 0, 0]])
     """
     rows, length = values.shape[:2]
-    places = (torch.arange(length, device=steps.device) + steps.unsqueeze(1)).remainder(length)
+    places = torch.arange(length, device=steps.device) + steps.unsqueeze(1)
+    # not a remainder, which cannot be exported where the length is symbolic
+    places = places + length * ((places < 0).long() - (places >= length).long())
     # one index over all rows: its gradient is an addition by index, which also runs deterministically
     index = places + torch.arange(rows, device=steps.device).unsqueeze(1) * length
     return values.flatten(0, 1).index_select(0, index.flatten()).reshape(values.shape)

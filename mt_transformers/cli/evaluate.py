@@ -22,14 +22,14 @@ def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from dataclasses import replace
 
     from ..errors import InputError
-    from ..inference import load_model
+    from ..inference import load_trained_model
     from ..training import MultiTaskTrainer, load_recipe, read_recipe
     from .files import write_json
     from .table import format_results
 
     recipe = read_recipe(arguments.recipe, overrides)
     recipe.training = {**recipe.training, "output_dir": arguments.folder}
-    model, tokenizer = load_model(arguments.folder)
+    model, tokenizer = load_trained_model(arguments.folder)
     heads = {name: head.config for name, head in model.named_heads.items()}
     loaded = load_recipe(recipe, heads)
     split = arguments.split

@@ -12,11 +12,29 @@ from safetensors import SafetensorError
 from ..data import load_processing
 from ..errors import InputError
 from ..modeling import MultiTaskModel
+from .export import ExportedMultiTaskModel, is_exported, load_exported
 
-__all__ = ["load_model"]
+__all__ = ["load_model", "load_trained_model"]
 
 
-def load_model(folder: str | os.PathLike[str]) -> tuple[MultiTaskModel, Any]:
+def load_model(folder: str | os.PathLike[str]) -> tuple[MultiTaskModel | ExportedMultiTaskModel, Any]:
+    """
+    Load a trained folder, or one that was exported to ONNX.
+
+    Args:
+        folder (`str`): The folder, or a name on the hub.
+
+    Returns:
+        `tuple[MultiTaskModel | ExportedMultiTaskModel, Any]`: Model, and the tokenizer or what else prepares its
+        inputs.
+
+    Raises:
+        InputError: If it is no folder of a trained multi-task model or of an exported one.
+    """
+    return load_exported(folder) if is_exported(folder) else load_trained_model(folder)
+
+
+def load_trained_model(folder: str | os.PathLike[str]) -> tuple[MultiTaskModel, Any]:
     """
     Load a trained folder.
 
@@ -29,6 +47,8 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[MultiTaskModel, Any]:
     Raises:
         InputError: If it is no folder of a trained multi-task model.
     """
+    if is_exported(folder):
+        raise InputError(f"{folder}: an exported model, which only predicts. Name the trained folder it came from.")
     _check_folder(Path(folder))
     try:
         model = MultiTaskModel.from_pretrained(folder)

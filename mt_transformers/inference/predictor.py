@@ -15,6 +15,7 @@ from ..heads import HeadConfig, SourceRow
 from ..modeling import MultiTaskModel
 from .batches import batches_by_length
 from .encoding import RowEncoder
+from .export import ExportedMultiTaskModel
 from .rows import check_row
 
 __all__ = ["MultiTaskPredictor"]
@@ -29,7 +30,7 @@ class MultiTaskPredictor:
     Runs rows through the model and decodes what every head says.
 
     Args:
-        model ([`MultiTaskModel`]): The model.
+        model ([`MultiTaskModel`] or [`ExportedMultiTaskModel`]): The model.
         processing_class (`Any`): Its tokenizer, a fast one, or what else its inputs need, see [`Processing`].
         batch_size (`int`, *optional*, defaults to 32): Rows that are encoded together.
 
@@ -40,7 +41,7 @@ class MultiTaskPredictor:
             predictor(["play some jazz"])
     """
 
-    model: MultiTaskModel
+    model: MultiTaskModel | ExportedMultiTaskModel
     processing_class: Any
     batch_size: int = 32
 

@@ -37,7 +37,9 @@ def refused(capsys: Captured, *argv: str) -> str:
 # help
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["plan"], ["train"], ["evaluate"], ["predict"]])
+@pytest.mark.parametrize(
+    "command", [[], ["demo"], ["plan"], ["train"], ["evaluate"], ["predict"], ["export"], ["serve"]]
+)
 def test_help_prints(capsys: Captured, command: list[str]) -> None:
     """Also where a help text holds a percent sign, which argparse would take for a format."""
     with pytest.raises(SystemExit) as caught:

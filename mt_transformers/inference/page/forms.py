@@ -9,6 +9,7 @@ from typing import Any, Literal
 from ...errors import InputError
 from ...heads import HeadConfig
 from ...modeling import MultiTaskModel
+from ..export import ExportedMultiTaskModel
 
 __all__ = ["InputBox", "InputForm", "find_forms"]
 
@@ -125,12 +126,12 @@ _FORMS = {
 _IMAGE_FORM = InputForm("Image", (_IMAGE,))
 
 
-def find_forms(model: MultiTaskModel, heads: Collection[str]) -> list[InputForm]:
+def find_forms(model: MultiTaskModel | ExportedMultiTaskModel, heads: Collection[str]) -> list[InputForm]:
     """
     Find the kinds of rows that heads answer, each with its boxes.
 
     Args:
-        model ([`MultiTaskModel`]): The model.
+        model ([`MultiTaskModel`] or [`ExportedMultiTaskModel`]): The model.
         heads (`Collection[str]`): Names of its heads.
 
     Returns:

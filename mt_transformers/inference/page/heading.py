@@ -8,16 +8,17 @@ import yaml
 from huggingface_hub import ModelCard
 
 from ...modeling import MultiTaskModel
+from ..export import ExportedMultiTaskModel
 
 __all__ = ["describe_model"]
 
 
-def describe_model(model: MultiTaskModel, folder: str) -> str:
+def describe_model(model: MultiTaskModel | ExportedMultiTaskModel, folder: str) -> str:
     """
     Name a model's backbone, its size and the number of its heads.
 
     Args:
-        model ([`MultiTaskModel`]): The model.
+        model ([`MultiTaskModel`] or [`ExportedMultiTaskModel`]): The model.
         folder (`str`): Where it is from; its model card, if it has one, knows what the backbone is called.
 
     Returns:
@@ -35,7 +36,10 @@ def describe_model(model: MultiTaskModel, folder: str) -> str:
     name = _base_model(Path(folder) / "README.md")
     backbone = kind if name is None else f"{name} ({kind})"
     heads = len(model.heads)
-    return f"{backbone}, {_format_size(model.num_parameters())} parameters, {heads} head{'s'[: heads != 1]}"
+    size = "ONNX"
+    if isinstance(model, MultiTaskModel):
+        size = f"{_format_size(model.num_parameters())} parameters"
+    return f"{backbone}, {size}, {heads} head{'s'[: heads != 1]}"
 
 
 def _base_model(card: Path) -> str | None:
