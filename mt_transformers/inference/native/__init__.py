@@ -1,0 +1,7 @@
+"""Heads as plain models of transformers, and the other way round."""
+
+from __future__ import annotations
+
+from .exporting import to_native
+
+__all__ = ["to_native"]

@@ -1,0 +1,267 @@
+"""One head of a multi-task model as a plain model of transformers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from ...errors import InputError, check_known
+from ...heads import Head, HeadConfig, RegressionHead
+from ...modeling import MultiTaskModel
+from .comparison import TOLERANCE, full_precision_copy, largest_difference, single_head
+from .layouts import NativeLayout, OfConfig, find_layouts
+from .placement import Placement, build_skeleton, own_weights, place
+from .tasks import NativeTask, find_task
+
+__all__ = ["to_native"]
+
+
+def to_native(model: MultiTaskModel, head: str) -> PreTrainedModel:
+    """
+    Turn one head into a plain model of transformers that gives the same logits.
+
+    The result is what `AutoModelForSequenceClassification`, `...TokenClassification`, `...QuestionAnswering`,
+    `...MultipleChoice`, `...MaskedLM`, `...CausalLM`, `...ImageClassification` or `...AudioClassification` builds for
+    the backbone, with copies of the weights: once saved, transformers alone loads it. A regression head's mean and
+    standard deviation become part of its last layer.
+
+    Native models differ in what they put between backbone and logits, so not every head has a counterpart. BERT's
+    classifier, for one, is `pooling: cls` with `hidden_sizes: [hidden_size]` and `hidden_act: tanh`. Before anything
+    is handed out, both models are run in float32 on a small batch that is made up, with padding on the right, and
+    their logits compared. Native decoders and encoder-decoders find a row's last token by the padding's or the end's
+    id, and count positions from the first column: they want padding on the right, T5 and BART rows that end with the
+    token of the end.
+
+    Args:
+        model ([`MultiTaskModel`]): The model; it is not changed.
+        head (`str`): Name of the head.
+
+    Returns:
+        `PreTrainedModel`: In evaluation mode, with the dtype and on the device of the model.
+
+    Raises:
+        InputError: If there is no such head, or no native model with its logits, saying why.
+
+    Example:
+        >>> from transformers import BertConfig
+        >>> from mt_transformers import MultiTaskConfig
+        >>> bert = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, vocab_size=9)
+        >>> heads = {"ner": {"head_type": "token_classification", "id2label": ["O", "B-PER", "I-PER"]}}
+        >>> native = to_native(MultiTaskModel(MultiTaskConfig(backbone_config=bert, heads=heads)), "ner")
+        >>> type(native).__name__, native.config.id2label
+        ('BertForTokenClassification', {0: 'O', 1: 'B-PER', 2: 'I-PER'})
+    """
+    check_known([head], model.named_heads, "to_native", "head")
+    try:
+        return _Export(model, head).run()
+    except InputError as error:
+        raise InputError(f"head {head!r}: {error}") from error
+
+
+class _Export:
+    """The steps from a head to a native model."""
+
+    def __init__(self, model: MultiTaskModel, name: str) -> None:
+        self.model, self.name = model, name
+        self.head: Head = model.named_heads[name]
+        self.task: NativeTask = find_task(self.head.config)
+        self.roles = self.task.heads[self.head.config.head_type]
+        self.backbone = model.backbone.model
+        self.model_class = self.task.model_class(self.backbone.config)
+        if self.model_class is None:
+            family = self.backbone.config.model_type
+            raise InputError(f"transformers has no {self.task.auto_class} for a {family!r} backbone.")
+        self.label = self.model_class.__name__
+
+    def run(self) -> PreTrainedModel:
+        """Try the layouts that the family may have, and give the first native model whose logits are the head's."""
+        reasons: list[str] = []
+        sharp: MultiTaskModel | None = None
+        for layout in find_layouts(self.task.name, self.backbone.config.model_type):
+            config = self._config(layout)
+            skeleton = build_skeleton(self.model_class, config)
+            placement = place(skeleton, layout, self.roles, self.backbone.state_dict())
+            if placement is None:
+                continue
+            reason = self._obstacle(layout, config, placement, skeleton)
+            if reason is None:
+                sharp = self._sharp() if sharp is None else sharp
+                native = self._fill(config, layout, placement, skeleton, sharp)
+                difference = largest_difference(native, sharp)
+                if difference <= TOLERANCE:
+                    return self._finish(native, placement)
+                reason = f"logits of {self.label} differ by {difference:.1e} of the largest{_strangers(placement)}."
+            if reason not in reasons:
+                reasons.append(reason)
+        raise InputError(" ".join(reasons) or f"{self.label} has modules that no head has.")
+
+    def _sharp(self) -> MultiTaskModel:
+        """The head alone on its backbone, in float32 on the CPU."""
+        weights = {name: value.float().cpu() for name, value in self.head.state_dict().items()}
+        return single_head(full_precision_copy(self.backbone), self.name, self.head.config.to_dict(), weights)
+
+    def _config(self, layout: NativeLayout) -> PreTrainedConfig:
+        """The backbone's config, with what the head and the layout add to it."""
+        config, head = copy.deepcopy(self.backbone.config), self.head.config
+        values: dict[str, Any] = dict(layout.settings)
+        for name, expected in layout.fields.items():
+            if isinstance(expected, OfConfig) and expected.own:
+                values[expected.name] = getattr(head, name)
+        if layout.dense_size is not None:
+            sizes = getattr(head, "hidden_sizes", None) or [self.head.hidden_size]
+            values[layout.dense_size] = sizes[0]
+        if self.task.name.endswith("language_modeling"):
+            values["tie_word_embeddings"] = True
+        if hasattr(config, "classifier_dropout") and hasattr(head, "classifier_dropout"):
+            values["classifier_dropout"] = head.classifier_dropout
+        values |= _labels(head)
+        for name, value in values.items():
+            setattr(config, name, value)
+        config.architectures = [self.label]
+        return config
+
+    def _obstacle(
+        self, layout: NativeLayout, config: PreTrainedConfig, placement: Placement, skeleton: PreTrainedModel
+    ) -> str | None:
+        """Why the head has no place in this layout, as far as it can be seen without running it."""
+        head = self.head.config
+        expected = layout.input or self.model.backbone.output_names[0]
+        if head.input != expected:
+            return f"{self.label} reads {expected}, the head {head.input}."
+        if layout.needs is not None and getattr(config, layout.needs, None) is None:
+            return f"{self.label} finds a row's last token by {layout.needs}, which the backbone's config lacks."
+        native_says, head_says = _describe(layout, config, head)
+        if native_says != head_says:
+            return f"{self.label} has {native_says}{_strangers(placement)}; the head has {head_says}."
+        shapes = {name: tuple(value.shape) for name, value in own_weights(skeleton).items()}
+        for native_name, name in placement.head.items():
+            own = self.head.state_dict().get(name)
+            if own is not None and tuple(own.shape) != _head_shape(native_name, shapes[native_name], layout):
+                return f"its {name} has the shape {tuple(own.shape)}, that of {self.label} {shapes[native_name]}."
+        for name, value in self.head.state_dict().items():
+            if name not in placement.head.values() and bool(value.any()):
+                return f"its {name} is not zero, and {self.label} has no place for it."
+        return self._rounded()
+
+    def _rounded(self) -> str | None:
+        """Targets' statistics cannot become part of weights of 16 bits."""
+        head = self.head.config
+        standardized = any(value != 0 for value in getattr(head, "mean", None) or ()) or any(
+            value != 1 for value in getattr(head, "std", None) or ()
+        )
+        if standardized and self.backbone.dtype in (torch.float16, torch.bfloat16):
+            return f"its mean and std would be rounded to {self.backbone.dtype}; call model.float() first."
+        return None
+
+    def _fill(
+        self,
+        config: PreTrainedConfig,
+        layout: NativeLayout,
+        placement: Placement,
+        skeleton: PreTrainedModel,
+        sharp: MultiTaskModel,
+    ) -> PreTrainedModel:
+        """A native model with copies of the weights, in float32 on the CPU."""
+        shapes = {name: value.shape for name, value in own_weights(skeleton).items()}
+        backbone, head = sharp.backbone.model.state_dict(), _weights(sharp.named_heads[self.name])
+        weights = {name: backbone[source].clone() for name, source in placement.backbone.items()}
+        for name, source in placement.head.items():
+            weights[name] = _widen(head[source], shapes[name]) if source in head else _neutral(shapes[name])
+        config = copy.deepcopy(config)
+        config._attn_implementation = sharp.backbone.model.config._attn_implementation
+        native: PreTrainedModel = self.model_class.from_pretrained(
+            None, config=config, state_dict=weights, dtype=torch.float32
+        )
+        return native.eval()
+
+    def _finish(self, native: PreTrainedModel, placement: Placement) -> PreTrainedModel:
+        """The native model with the dtypes of the weights that it took over, on their device."""
+        backbone, head = self.backbone.state_dict(), self.head.state_dict()
+        for name, value in native.state_dict(keep_vars=True).items():
+            if not value.is_floating_point():
+                continue
+            source = backbone.get(placement.backbone.get(name, ""), head.get(placement.head.get(name, "")))
+            value.data = value.data.to(self.model.dtype if source is None else source.dtype)
+        attention = self.backbone.config._attn_implementation
+        if native.config._attn_implementation != attention:
+            native.set_attn_implementation(attention)
+        native.config.dtype = self.model.dtype
+        return native.to(self.model.device)
+
+
+def _labels(head: HeadConfig) -> dict[str, Any]:
+    """Fields of a native config that say what its logits mean."""
+    if head.head_type == "question_answering":
+        return {"num_labels": 2}
+    if head.head_type == "regression":
+        return {"num_labels": head.num_targets, "problem_type": "regression"}  # type: ignore[attr-defined]
+    if head.head_type == "preference":
+        return {"num_labels": 1, "problem_type": "regression"}
+    names = getattr(head, "id2label", None)
+    if names is None:
+        return {}
+    labels = {"id2label": dict(names), "label2id": {name: index for index, name in names.items()}}
+    problem_type = getattr(head, "problem_type", None)
+    return labels if problem_type is None else {**labels, "problem_type": problem_type}
+
+
+def _describe(layout: NativeLayout, config: PreTrainedConfig, head: HeadConfig) -> tuple[str, str]:
+    """What the native model and the head have, in the words of a head's config; equal if they fit."""
+    native_says, head_says = [], []
+    layers = len(getattr(head, "hidden_sizes", ()))
+    if hasattr(head, "pooling"):
+        expected = int("dense" in layout.modules)
+        # a layer without an activation can be the identity
+        passes = layout.fields.get("hidden_act") == ("linear",) and layers == 0
+        native_says.append(f"{layers if passes else expected} hidden layer(s)")
+        head_says.append(f"{layers} hidden layer(s)")
+        skipped = {"hidden_act"} if layers == 0 and (passes or expected == 1) else set()
+    else:
+        skipped = set()
+    for name in layout.fields:
+        values, own = layout.values(name, config), getattr(head, name, None)
+        if name not in skipped or not head_says:
+            native_says.append(f"{name} {own if own in values else values[0]!r}".replace("'", ""))
+            head_says.append(f"{name} {own!r}".replace("'", ""))
+    return ", ".join(native_says), ", ".join(head_says)
+
+
+def _strangers(placement: Placement) -> str:
+    """What of the native model the multi-task model has not, for a message."""
+    if not placement.strangers:
+        return ""
+    return f", which has {', '.join(placement.strangers)} besides"
+
+
+def _weights(head: Head) -> Mapping[str, torch.Tensor]:
+    """The head's weights, those of a last layer that works in standardised units as they are in the targets' own."""
+    weights = dict(head.state_dict())
+    if isinstance(head, RegressionHead):
+        like = weights["regressor.bias"]
+        std = head.constant(head.config.std or [1.0] * len(like), like)
+        mean = head.constant(head.config.mean or [0.0] * len(like), like)
+        weights["regressor.weight"] = weights["regressor.weight"] * std.unsqueeze(1)
+        weights["regressor.bias"] = weights["regressor.bias"] * std + mean
+    return weights
+
+
+def _head_shape(name: str, shape: tuple[int, ...], layout: NativeLayout) -> tuple[int, ...]:
+    """Shape that a head's weight has for this one of a native model."""
+    wide = layout.vectors > 1 and name.startswith(layout.modules["output"]) and len(shape) == 2
+    return (shape[0], shape[1] // layout.vectors) if wide else shape
+
+
+def _widen(weight: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """A copy of a weight, with columns of zeros behind where the native layer reads more."""
+    widened = weight.new_zeros(shape)
+    widened[tuple(slice(size) for size in weight.shape)] = weight
+    return widened
+
+
+def _neutral(shape: torch.Size) -> torch.Tensor:
+    """The weight of a layer that changes nothing: the identity, or a bias of 0."""
+    return torch.eye(*shape) if len(shape) == 2 else torch.zeros(shape)
