@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .exporting import to_native
+from .importing import from_native
 
-__all__ = ["to_native"]
+__all__ = ["from_native", "to_native"]

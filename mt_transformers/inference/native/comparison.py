@@ -38,10 +38,12 @@ def full_precision_copy(model: _Model) -> _Model:
     Returns:
         `PreTrainedModel`: The copy.
     """
-    copied = copy.deepcopy(model).to(device="cpu", dtype=torch.float32).eval()
+    copied: Any = copy.deepcopy(model)
+    copied = copied.to(device="cpu", dtype=torch.float32).eval()
     if copied.config._attn_implementation not in ("eager", "sdpa"):
         copied.set_attn_implementation("eager")
-    return copied
+    found: _Model = copied
+    return found
 
 
 def single_head(backbone: PreTrainedModel, name: str, head: dict[str, Any], weights: Any) -> MultiTaskModel:
@@ -60,7 +62,9 @@ def single_head(backbone: PreTrainedModel, name: str, head: dict[str, Any], weig
     config = MultiTaskConfig(backbone_config=backbone.config, heads={name: head}, dtype=backbone.dtype)
     model = MultiTaskModel(config, backbone=Backbone(backbone))
     model.named_heads[name].load_state_dict(weights)
-    return model.to(dtype=backbone.dtype).eval()
+    model.heads.to(dtype=backbone.dtype)
+    model.eval()
+    return model
 
 
 def made_up_inputs(model: MultiTaskModel) -> dict[str, torch.Tensor]:

@@ -10,11 +10,11 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ...errors import InputError, check_known
-from ...heads import Head, HeadConfig, RegressionHead
+from ...heads import Head, HeadConfig, PooledHeadConfig, RegressionHead
 from ...modeling import MultiTaskModel
 from .comparison import TOLERANCE, full_precision_copy, largest_difference, single_head
 from .layouts import NativeLayout, OfConfig, find_layouts
-from .placement import Placement, build_skeleton, own_weights, place
+from .placement import Placement, build_skeleton, describe_difference, own_weights, place
 from .tasks import NativeTask, find_task
 
 __all__ = ["to_native"]
@@ -79,25 +79,29 @@ class _Export:
 
     def run(self) -> PreTrainedModel:
         """Try the layouts that the family may have, and give the first native model whose logits are the head's."""
-        reasons: list[str] = []
+        obstacles: list[str] = []
+        differences: dict[float, str] = {}
         sharp: MultiTaskModel | None = None
-        for layout in find_layouts(self.task.name, self.backbone.config.model_type):
+        for layout in find_layouts(self.task.name, self.backbone.config):
             config = self._config(layout)
             skeleton = build_skeleton(self.model_class, config)
             placement = place(skeleton, layout, self.roles, self.backbone.state_dict())
             if placement is None:
                 continue
-            reason = self._obstacle(layout, config, placement, skeleton)
-            if reason is None:
-                sharp = self._sharp() if sharp is None else sharp
-                native = self._fill(config, layout, placement, skeleton, sharp)
-                difference = largest_difference(native, sharp)
-                if difference <= TOLERANCE:
-                    return self._finish(native, placement)
-                reason = f"logits of {self.label} differ by {difference:.1e} of the largest{_strangers(placement)}."
-            if reason not in reasons:
-                reasons.append(reason)
-        raise InputError(" ".join(reasons) or f"{self.label} has modules that no head has.")
+            obstacle = self._obstacle(layout, config, placement, skeleton)
+            if obstacle is not None:
+                obstacles.append(obstacle)
+                continue
+            sharp = self._sharp() if sharp is None else sharp
+            native = self._fill(config, placement, skeleton, sharp)
+            difference = largest_difference(native, sharp)
+            if difference <= TOLERANCE:
+                return self._finish(native, placement)
+            differences[difference] = describe_difference(self.label, placement, difference)
+        if differences:
+            raise InputError(differences[min(differences)])
+        built = f"{self.label} is built in no way that is known of {self.task.auto_class}."
+        raise InputError(obstacles[0] if obstacles else built)
 
     def _sharp(self) -> MultiTaskModel:
         """The head alone on its backbone, in float32 on the CPU."""
@@ -136,7 +140,7 @@ class _Export:
             return f"{self.label} finds a row's last token by {layout.needs}, which the backbone's config lacks."
         native_says, head_says = _describe(layout, config, head)
         if native_says != head_says:
-            return f"{self.label} has {native_says}{_strangers(placement)}; the head has {head_says}."
+            return f"{self.label} has {', '.join(native_says)}; the head has {', '.join(head_says)}."
         shapes = {name: tuple(value.shape) for name, value in own_weights(skeleton).items()}
         for native_name, name in placement.head.items():
             own = self.head.state_dict().get(name)
@@ -160,7 +164,6 @@ class _Export:
     def _fill(
         self,
         config: PreTrainedConfig,
-        layout: NativeLayout,
         placement: Placement,
         skeleton: PreTrainedModel,
         sharp: MultiTaskModel,
@@ -176,9 +179,10 @@ class _Export:
         native: PreTrainedModel = self.model_class.from_pretrained(
             None, config=config, state_dict=weights, dtype=torch.float32
         )
-        return native.eval()
+        native.eval()
+        return native
 
-    def _finish(self, native: PreTrainedModel, placement: Placement) -> PreTrainedModel:
+    def _finish(self, native: Any, placement: Placement) -> PreTrainedModel:
         """The native model with the dtypes of the weights that it took over, on their device."""
         backbone, head = self.backbone.state_dict(), self.head.state_dict()
         for name, value in native.state_dict(keep_vars=True).items():
@@ -190,7 +194,8 @@ class _Export:
         if native.config._attn_implementation != attention:
             native.set_attn_implementation(attention)
         native.config.dtype = self.model.dtype
-        return native.to(self.model.device)
+        finished: PreTrainedModel = native.to(self.model.device)
+        return finished
 
 
 def _labels(head: HeadConfig) -> dict[str, Any]:
@@ -209,32 +214,28 @@ def _labels(head: HeadConfig) -> dict[str, Any]:
     return labels if problem_type is None else {**labels, "problem_type": problem_type}
 
 
-def _describe(layout: NativeLayout, config: PreTrainedConfig, head: HeadConfig) -> tuple[str, str]:
+def _describe(layout: NativeLayout, config: PreTrainedConfig, head: HeadConfig) -> tuple[list[str], list[str]]:
     """What the native model and the head have, in the words of a head's config; equal if they fit."""
     native_says, head_says = [], []
-    layers = len(getattr(head, "hidden_sizes", ()))
-    if hasattr(head, "pooling"):
-        expected = int("dense" in layout.modules)
+    layers, passes = None, False
+    if isinstance(head, PooledHeadConfig):
+        layers = len(getattr(head, "hidden_sizes", ()))
         # a layer without an activation can be the identity
-        passes = layout.fields.get("hidden_act") == ("linear",) and layers == 0
-        native_says.append(f"{layers if passes else expected} hidden layer(s)")
-        head_says.append(f"{layers} hidden layer(s)")
-        skipped = {"hidden_act"} if layers == 0 and (passes or expected == 1) else set()
-    else:
-        skipped = set()
+        passes = layers == 0 and layout.fields.get("hidden_act") == ("linear",)
+        native_says.append(_hidden_layers(0 if passes else int("dense" in layout.modules)))
+        head_says.append(_hidden_layers(layers))
     for name in layout.fields:
         values, own = layout.values(name, config), getattr(head, name, None)
-        if name not in skipped or not head_says:
-            native_says.append(f"{name} {own if own in values else values[0]!r}".replace("'", ""))
-            head_says.append(f"{name} {own!r}".replace("'", ""))
-    return ", ".join(native_says), ", ".join(head_says)
+        if name == "hidden_act" and layers == 0:
+            native_says += [] if passes else [f"{name} {values[0]}"]
+            continue
+        native_says.append(f"{name} {own if own in values else values[0]}")
+        head_says.append(f"{name} {own}")
+    return native_says, head_says
 
 
-def _strangers(placement: Placement) -> str:
-    """What of the native model the multi-task model has not, for a message."""
-    if not placement.strangers:
-        return ""
-    return f", which has {', '.join(placement.strangers)} besides"
+def _hidden_layers(number: int) -> str:
+    return "no hidden layer" if number == 0 else f"{number} hidden layer{'s' * (number > 1)}"
 
 
 def _weights(head: Head) -> Mapping[str, torch.Tensor]:

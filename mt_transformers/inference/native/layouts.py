@@ -115,9 +115,7 @@ _POOLED_IMAGES = {
     "convnext": replace(_CLASS_TOKEN, fields={"pooling": ("pooled",)}),
     "resnet": NativeLayout(modules={"output": "classifier.1"}, fields={"pooling": ("pooled", "mean")}),
     "dinov2": replace(_CLASS_TOKEN, vectors=2),
-    "siglip": NativeLayout(
-        modules={"output": "classifier"}, fields={"pooling": ("mean",)}, input="encoded_image"
-    ),
+    "siglip": NativeLayout(modules={"output": "classifier"}, fields={"pooling": ("mean",)}, input="encoded_image"),
 }
 
 # the mean of what a linear layer makes of the frames is what it makes of their mean
@@ -196,26 +194,27 @@ one that is, or none at all: which it is, a comparison of logits decides.
 """
 
 
-def find_layouts(task: str, model_type: str) -> list[NativeLayout]:
+def find_layouts(task: str, config: PreTrainedConfig) -> list[NativeLayout]:
     """
     Find the layouts that a family may have.
 
     Args:
         task (`str`): A task of `LAYOUTS`.
-        model_type (`str`): The family.
+        config (`PreTrainedConfig`): Config of a model of the family.
 
     Returns:
         `list[NativeLayout]`: The family's own, or all different ones of the task where it has no entry.
 
     Example:
-        >>> [layout.modules["output"] for layout in find_layouts("token_classification", "roberta")]
+        >>> from transformers import RobertaConfig
+        >>> [layout.modules["output"] for layout in find_layouts("token_classification", RobertaConfig())]
         ['classifier', 'score']
     """
     families = LAYOUTS[task]
-    if model_type in families:
-        return [families[model_type]]
+    if config.model_type in families:
+        return [families[config.model_type]]
     found: list[NativeLayout] = []
     for layout in families.values():
-        if layout not in found:
+        if layout not in found and all(hasattr(config, name) for name in layout.settings):
             found.append(layout)
     return found

@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from .layouts import NativeLayout
 
-__all__ = ["Placement", "build_skeleton", "own_weights", "place"]
+__all__ = ["Placement", "build_skeleton", "describe_difference", "own_weights", "place"]
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,40 @@ def place(
     names = own_weights(native)
     known = {*names, *(module for module, _ in native.named_modules())}
     # a bias that a config has switched off is a bias of 0
-    if any(role not in roles or (role != "bias" and name not in known) for role, name in modules.items()):
+    if any(role != "bias" and name not in known for role, name in modules.items()):
         return None
     of_backbone, of_head, strangers = {}, {}, []
     for name in names:
-        owner = next((role for role, module in modules.items() if f"{name}.".startswith(f"{module}.")), None)
+        role = next((role for role, module in modules.items() if f"{name}.".startswith(f"{module}.")), None)
         within = name.removeprefix(f"{prefix}.")
-        if owner is not None:
-            of_head[name] = roles[owner] + name.removeprefix(modules[owner])
-        elif name in backbone or within in backbone:
+        if role is not None and role in roles:
+            of_head[name] = roles[role] + name.removeprefix(modules[role])
+        elif role is None and (name in backbone or within in backbone):
             of_backbone[name] = name if name in backbone else within
         else:
             strangers.append(name)
     return Placement(of_backbone, of_head, strangers)
+
+
+def describe_difference(label: str, placement: Placement, difference: float) -> str:
+    """
+    Say that logits differ, and what may be the reason.
+
+    Args:
+        label (`str`): Name of the native class.
+        placement ([`Placement`]): Where its weights come from.
+        difference (`float`): The largest difference (share of the largest logit).
+
+    Returns:
+        `str`: A sentence.
+
+    Example:
+        >>> describe_difference("BertForMultipleChoice", Placement({}, {}, ["bert.pooler.dense.weight"]), 0.25)
+        'BertForMultipleChoice has bert.pooler.dense.weight, which nothing of the head stands for: their logits differ
+        by 2.5e-01 of the largest.'
+    """
+    reason = ""
+    if placement.strangers:
+        reason = f" has {', '.join(placement.strangers)}, which nothing of the head stands for:"
+    reason = reason or " answers otherwise than the head:"
+    return f"{label}{reason} their logits differ by {difference:.1e} of the largest."
