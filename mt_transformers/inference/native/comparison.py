@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from ...backbone import Backbone
-from ...configuration import MultiTaskConfig
 from ...errors import InputError
 from ...modeling import MultiTaskModel
+from .placement import own_weights
 
-__all__ = ["TOLERANCE", "full_precision_copy", "largest_difference", "made_up_inputs", "single_head"]
+__all__ = [
+    "TOLERANCE",
+    "from_weights",
+    "full_precision",
+    "full_precision_config",
+    "full_precision_copy",
+    "largest_difference",
+    "made_up_inputs",
+]
 
 TOLERANCE = 1e-5
 """Largest difference of logits that counts as none (share of the largest logit); both are computed in float32."""
@@ -25,46 +32,80 @@ _CHOICES = 2
 _SPECIAL_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "mask_token_id")
 _FRAMES = (16, 11)
 
-_Model = TypeVar("_Model", bound=PreTrainedModel)
 
-
-def full_precision_copy(model: _Model) -> _Model:
+def full_precision_copy(native: PreTrainedModel) -> PreTrainedModel:
     """
-    Copy a model to the CPU, in float32 and in evaluation mode, with attention that runs there.
+    Build a native model anew from its config and weights: on the CPU, in float32, in evaluation mode.
+
+    What is computed from the config alone, such as rotary embeddings, may have been rounded along with the weights;
+    here it is not.
 
     Args:
-        model (`PreTrainedModel`): The model.
+        native (`PreTrainedModel`): The model.
 
     Returns:
         `PreTrainedModel`: The copy.
     """
-    copied: Any = copy.deepcopy(model)
-    copied = copied.to(device="cpu", dtype=torch.float32).eval()
-    if copied.config._attn_implementation not in ("eager", "sdpa"):
-        copied.set_attn_implementation("eager")
-    found: _Model = copied
-    return found
+    return from_weights(type(native), full_precision_config(native.config), full_precision(own_weights(native)))
 
 
-def single_head(backbone: PreTrainedModel, name: str, head: dict[str, Any], weights: Any) -> MultiTaskModel:
+def from_weights(model_class: Any, config: PreTrainedConfig, weights: dict[str, torch.Tensor]) -> PreTrainedModel:
     """
-    Put one head with its weights on a backbone.
+    Build a native model from its weights, as transformers loads it.
 
     Args:
-        backbone (`PreTrainedModel`): The backbone's model; it becomes part of the result.
-        name (`str`): The head's name.
-        head (`dict[str, Any]`): Its config.
-        weights (`Mapping[str, torch.Tensor]`): Its weights.
+        model_class (`type`): Its class.
+        config (`PreTrainedConfig`): Its config.
+        weights (`dict[str, torch.Tensor]`): Its weights in float32; they become those of the model.
 
     Returns:
-        [`MultiTaskModel`]: In evaluation mode.
+        `PreTrainedModel`: In evaluation mode.
     """
-    config = MultiTaskConfig(backbone_config=backbone.config, heads={name: head}, dtype=backbone.dtype)
-    model = MultiTaskModel(config, backbone=Backbone(backbone))
-    model.named_heads[name].load_state_dict(weights)
-    model.heads.to(dtype=backbone.dtype)
-    model.eval()
-    return model
+    native: PreTrainedModel = model_class.from_pretrained(None, config=config, state_dict=weights, dtype=torch.float32)
+    native.eval()
+    return native
+
+
+def full_precision_config(config: PreTrainedConfig) -> PreTrainedConfig:
+    """
+    Copy a config for a comparison in float32 on the CPU, where not every implementation of attention runs.
+
+    Args:
+        config (`PreTrainedConfig`): The config.
+
+    Returns:
+        `PreTrainedConfig`: The copy.
+
+    Example:
+        >>> from transformers import BertConfig
+        >>> full_precision_config(BertConfig(attn_implementation="flash_attention_2"))._attn_implementation
+        'eager'
+    """
+    copied = copy.deepcopy(config)
+    copied.dtype = torch.float32
+    if copied._attn_implementation not in (None, "eager", "sdpa"):
+        copied._attn_implementation = "eager"
+    return copied
+
+
+def full_precision(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """
+    Copy weights to the CPU, in float32; numbers that are no weights stay integers.
+
+    Args:
+        weights (`Mapping[str, torch.Tensor]`): The weights.
+
+    Returns:
+        `dict[str, torch.Tensor]`: The copies.
+
+    Example:
+        >>> full_precision({"bias": torch.ones(1, dtype=torch.bfloat16), "steps": torch.tensor(2)})
+        {'bias': tensor([1.]), 'steps': tensor(2)}
+    """
+    return {
+        name: value.detach().to("cpu", torch.float32 if value.is_floating_point() else None, copy=True)
+        for name, value in weights.items()
+    }
 
 
 def made_up_inputs(model: MultiTaskModel) -> dict[str, torch.Tensor]:

@@ -12,8 +12,15 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from ...errors import InputError, check_known
 from ...heads import Head, HeadConfig, PooledHeadConfig, RegressionHead
 from ...modeling import MultiTaskModel
-from .comparison import TOLERANCE, full_precision_copy, largest_difference, single_head
+from .comparison import (
+    TOLERANCE,
+    from_weights,
+    full_precision,
+    full_precision_config,
+    largest_difference,
+)
 from .layouts import NativeLayout, OfConfig, find_layouts
+from .parts import NativeParts, build_model
 from .placement import Placement, build_skeleton, describe_difference, own_weights, place
 from .tasks import NativeTask, find_task
 
@@ -82,7 +89,7 @@ class _Export:
         obstacles: list[str] = []
         differences: dict[float, str] = {}
         sharp: MultiTaskModel | None = None
-        for layout in find_layouts(self.task.name, self.backbone.config):
+        for layout in self._layouts():
             config = self._config(layout)
             skeleton = build_skeleton(self.model_class, config)
             placement = place(skeleton, layout, self.roles, self.backbone.state_dict())
@@ -103,17 +110,31 @@ class _Export:
         built = f"{self.label} is built in no way that is known of {self.task.auto_class}."
         raise InputError(obstacles[0] if obstacles else built)
 
+    def _layouts(self) -> list[NativeLayout]:
+        """The layouts that the family may have, those that read what the head reads if there are any."""
+        layouts = find_layouts(self.task.name, self.backbone.config)
+        return [layout for layout in layouts if self._input(layout) == self.head.config.input] or layouts
+
+    def _input(self, layout: NativeLayout) -> str:
+        """The backbone's output that a native model reads."""
+        return layout.input or self.model.backbone.output_names[0]
+
     def _sharp(self) -> MultiTaskModel:
         """The head alone on its backbone, in float32 on the CPU."""
-        weights = {name: value.float().cpu() for name, value in self.head.state_dict().items()}
-        return single_head(full_precision_copy(self.backbone), self.name, self.head.config.to_dict(), weights)
+        parts = NativeParts(
+            self.head.config.to_dict(),
+            full_precision(self.head.state_dict()),
+            full_precision_config(self.backbone.config),
+            full_precision(own_weights(self.backbone)),
+        )
+        return build_model(parts, {self.name: parts})
 
     def _config(self, layout: NativeLayout) -> PreTrainedConfig:
         """The backbone's config, with what the head and the layout add to it."""
         config, head = copy.deepcopy(self.backbone.config), self.head.config
         values: dict[str, Any] = dict(layout.settings)
         for name, expected in layout.fields.items():
-            if isinstance(expected, OfConfig) and expected.own:
+            if isinstance(expected, OfConfig) and expected.own and hasattr(head, name):
                 values[expected.name] = getattr(head, name)
         if layout.dense_size is not None:
             sizes = getattr(head, "hidden_sizes", None) or [self.head.hidden_size]
@@ -133,9 +154,8 @@ class _Export:
     ) -> str | None:
         """Why the head has no place in this layout, as far as it can be seen without running it."""
         head = self.head.config
-        expected = layout.input or self.model.backbone.output_names[0]
-        if head.input != expected:
-            return f"{self.label} reads {expected}, the head {head.input}."
+        if head.input != self._input(layout):
+            return f"{self.label} reads {self._input(layout)}, the head {head.input}."
         if layout.needs is not None and getattr(config, layout.needs, None) is None:
             return f"{self.label} finds a row's last token by {layout.needs}, which the backbone's config lacks."
         native_says, head_says = _describe(layout, config, head)
@@ -174,13 +194,7 @@ class _Export:
         weights = {name: backbone[source].clone() for name, source in placement.backbone.items()}
         for name, source in placement.head.items():
             weights[name] = _widen(head[source], shapes[name]) if source in head else _neutral(shapes[name])
-        config = copy.deepcopy(config)
-        config._attn_implementation = sharp.backbone.model.config._attn_implementation
-        native: PreTrainedModel = self.model_class.from_pretrained(
-            None, config=config, state_dict=weights, dtype=torch.float32
-        )
-        native.eval()
-        return native
+        return from_weights(self.model_class, full_precision_config(config), weights)
 
     def _finish(self, native: Any, placement: Placement) -> PreTrainedModel:
         """The native model with the dtypes of the weights that it took over, on their device."""

@@ -215,6 +215,7 @@ def find_layouts(task: str, config: PreTrainedConfig) -> list[NativeLayout]:
         return [families[config.model_type]]
     found: list[NativeLayout] = []
     for layout in families.values():
-        if layout not in found and all(hasattr(config, name) for name in layout.settings):
+        of_config = [each.name for each in layout.fields.values() if isinstance(each, OfConfig)]
+        if layout not in found and all(hasattr(config, name) for name in (*layout.settings, *of_config)):
             found.append(layout)
     return found

@@ -15,7 +15,13 @@ from ...configuration import MultiTaskConfig
 from ...errors import InputError, check_known
 from ...heads import get_head_class
 from ...modeling import MultiTaskModel
-from .comparison import TOLERANCE, full_precision_copy, largest_difference
+from .comparison import (
+    TOLERANCE,
+    full_precision,
+    full_precision_config,
+    full_precision_copy,
+    largest_difference,
+)
 from .layouts import NativeLayout, find_layouts
 from .loading import find_native_task
 from .placement import Placement, describe_difference, own_weights, place
@@ -83,7 +89,7 @@ def take_apart(name: str, native: PreTrainedModel, fields: Mapping[str, Any]) ->
         backbone = {target: own[source] for source, target in placement.backbone.items()}
         parts = NativeParts(head, weights, config, backbone)
         sharp = full_precision_copy(native) if sharp is None else sharp
-        difference = largest_difference(sharp, build_model(_in_full_precision(parts, sharp), {name: parts}))
+        difference = largest_difference(sharp, build_model(_in_full_precision(parts), {name: parts}))
         if difference <= TOLERANCE:
             return parts
         differences[difference] = describe_difference(label, placement, difference)
@@ -138,16 +144,14 @@ def build_model(backbone: NativeParts, heads: Mapping[str, NativeParts]) -> Mult
     return model
 
 
-def _in_full_precision(parts: NativeParts, sharp: PreTrainedModel) -> NativeParts:
-    """The same for a comparison: in float32 on the CPU, with the attention of the copy that it is compared with."""
-    config = copy.deepcopy(parts.backbone_config)
-    config.dtype = torch.float32
-    config._attn_implementation = sharp.config._attn_implementation
-    weights = {
-        name: value.cpu().float() if value.is_floating_point() else value.cpu()
-        for name, value in parts.backbone_weights.items()
-    }
-    return NativeParts(parts.head, parts.head_weights, config, weights)
+def _in_full_precision(parts: NativeParts) -> NativeParts:
+    """The same for a comparison."""
+    return NativeParts(
+        parts.head,
+        full_precision(parts.head_weights),
+        full_precision_config(parts.backbone_config),
+        full_precision(parts.backbone_weights),
+    )
 
 
 def _backbone_config(config: PreTrainedConfig) -> PreTrainedConfig:
