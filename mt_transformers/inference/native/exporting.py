@@ -14,9 +14,9 @@ from ...heads import Head, HeadConfig, PooledHeadConfig, RegressionHead
 from ...modeling import MultiTaskModel
 from .comparison import (
     TOLERANCE,
+    double_config,
+    double_weights,
     from_weights,
-    full_precision,
-    full_precision_config,
     largest_difference,
 )
 from .layouts import NativeLayout, OfConfig, find_layouts
@@ -38,10 +38,10 @@ def to_native(model: MultiTaskModel, head: str) -> PreTrainedModel:
 
     Native models differ in what they put between backbone and logits, so not every head has a counterpart. BERT's
     classifier, for one, is `pooling: cls` with `hidden_sizes: [hidden_size]` and `hidden_act: tanh`. Before anything
-    is handed out, both models are run in float32 on a small batch that is made up, with padding on the right, and
-    their logits compared. Native decoders and encoder-decoders find a row's last token by the padding's or the end's
-    id, and count positions from the first column: they want padding on the right, T5 and BART rows that end with the
-    token of the end.
+    is handed out, both models are run in float64 on a small batch that is made up, with padding on the right, and
+    their logits compared; that takes 8 bytes a weight on the CPU. Native decoders and encoder-decoders find a row's
+    last token by the padding's or the end's id, and count positions from the first column: they want padding on the
+    right, T5 and BART rows that end with the token of the end.
 
     Args:
         model ([`MultiTaskModel`]): The model; it is not changed.
@@ -120,12 +120,12 @@ class _Export:
         return layout.input or self.model.backbone.output_names[0]
 
     def _sharp(self) -> MultiTaskModel:
-        """The head alone on its backbone, in float32 on the CPU."""
+        """The head alone on its backbone, in float64 on the CPU."""
         parts = NativeParts(
             self.head.config.to_dict(),
-            full_precision(self.head.state_dict()),
-            full_precision_config(self.backbone.config),
-            full_precision(own_weights(self.backbone)),
+            double_weights(self.head.state_dict()),
+            double_config(self.backbone.config),
+            double_weights(own_weights(self.backbone)),
         )
         return build_model(parts, {self.name: parts})
 
@@ -188,13 +188,13 @@ class _Export:
         skeleton: PreTrainedModel,
         sharp: MultiTaskModel,
     ) -> PreTrainedModel:
-        """A native model with copies of the weights, in float32 on the CPU."""
+        """A native model with copies of the weights, in float64 on the CPU."""
         shapes = {name: value.shape for name, value in own_weights(skeleton).items()}
         backbone, head = sharp.backbone.model.state_dict(), _weights(sharp.named_heads[self.name])
-        weights = {name: backbone[source].clone() for name, source in placement.backbone.items()}
+        weights = {name: backbone[source] for name, source in placement.backbone.items()}
         for name, source in placement.head.items():
             weights[name] = _widen(head[source], shapes[name]) if source in head else _neutral(shapes[name])
-        return from_weights(self.model_class, full_precision_config(config), weights)
+        return from_weights(self.model_class, double_config(config), weights)
 
     def _finish(self, native: Any, placement: Placement) -> PreTrainedModel:
         """The native model with the dtypes of the weights that it took over, on their device."""
@@ -279,4 +279,5 @@ def _widen(weight: torch.Tensor, shape: torch.Size) -> torch.Tensor:
 
 def _neutral(shape: torch.Size) -> torch.Tensor:
     """The weight of a layer that changes nothing: the identity, or a bias of 0."""
-    return torch.eye(*shape) if len(shape) == 2 else torch.zeros(shape)
+    dtype = torch.float64
+    return torch.eye(*shape, dtype=dtype) if len(shape) == 2 else torch.zeros(shape, dtype=dtype)

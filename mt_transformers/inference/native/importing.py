@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -30,7 +31,7 @@ def from_native(
     Build a multi-task model from models that were fine-tuned one by one.
 
     What a model was fine-tuned for, its config says (`architectures`). Its last layers become a head, with label
-    names, pooling and hidden layers. On its own backbone, that head is run against the original in float32 on a small
+    names, pooling and hidden layers. On its own backbone, that head is run against the original in float64 on a small
     batch that is made up: it has the original's logits, or is refused. Of several backbones one is kept. Heads that
     come with another one then read features that they were not trained on: a warning names them, and says how far
     their backbones are from the one that is kept. They are a start for training, no finished heads.
@@ -70,12 +71,13 @@ def from_native(
             continue
         found = _take(name, source, (heads or {}).get(name, {}))
         # so that of all backbones no more than two are in memory
-        parts[name] = NativeParts(found.head, found.head_weights, found.backbone_config, {})
+        parts[name] = replace(found, backbone_weights={})
         vocabularies = (_vocabulary(each) for each in (folders[kept_name], source))
         difference = describe_differences(kept.backbone_weights, found.backbone_weights, *vocabularies)
         if difference is not None:
             differences[name] = difference
-    model = build_model(kept, {name: parts[name] for name in folders})
+    copies = {name: value.detach().clone() for name, value in kept.backbone_weights.items()}
+    model = build_model(replace(kept, backbone_weights=copies), {name: parts[name] for name in folders})
     if differences:
         listed = "; ".join(f"{name!r} (differs in {difference})" for name, difference in differences.items())
         warnings.warn(

@@ -92,6 +92,7 @@ _POOLED_TEXTS = {
     "xlm-roberta": _TWO_LAYERS,
     "mpnet": _TWO_LAYERS,
     "electra": replace(_TWO_LAYERS, fields={"pooling": ("cls",), "hidden_act": ("gelu",)}),
+    "big_bird": replace(_TWO_LAYERS, fields={"pooling": ("cls",), "hidden_act": OfConfig("hidden_act")}),
     "distilbert": NativeLayout(
         modules={"dense": "pre_classifier", "output": "classifier"},
         fields={"pooling": ("cls",), "hidden_act": ("relu",)},

@@ -17,9 +17,8 @@ from ...heads import get_head_class
 from ...modeling import MultiTaskModel
 from .comparison import (
     TOLERANCE,
-    full_precision,
-    full_precision_config,
-    full_precision_copy,
+    double_config,
+    double_copy,
     largest_difference,
 )
 from .layouts import NativeLayout, find_layouts
@@ -85,13 +84,11 @@ def take_apart(name: str, native: PreTrainedModel, fields: Mapping[str, Any]) ->
         if isinstance(weights, str):
             obstacles.append(f"{label}'s {weights}")
             continue
-        own = own_weights(native)
-        backbone = {target: own[source] for source, target in placement.backbone.items()}
-        parts = NativeParts(head, weights, config, backbone)
-        sharp = full_precision_copy(native) if sharp is None else sharp
-        difference = largest_difference(sharp, build_model(_in_full_precision(parts), {name: parts}))
+        sharp = double_copy(native) if sharp is None else sharp
+        in_double = NativeParts(head, weights, double_config(config), _backbone_weights(sharp, placement))
+        difference = largest_difference(sharp, build_model(in_double, {name: in_double}))
         if difference <= TOLERANCE:
-            return parts
+            return NativeParts(head, weights, config, _backbone_weights(native, placement))
         differences[difference] = describe_difference(label, placement, difference)
     if differences:
         raise InputError(differences[min(differences)])
@@ -100,10 +97,11 @@ def take_apart(name: str, native: PreTrainedModel, fields: Mapping[str, Any]) ->
 
 def build_model(backbone: NativeParts, heads: Mapping[str, NativeParts]) -> MultiTaskModel:
     """
-    Put heads of several native models on the backbone of one, with copies of the weights.
+    Put heads of several native models on the backbone of one.
 
     Args:
-        backbone ([`NativeParts`]): Where the backbone comes from; the result has its dtype and device.
+        backbone ([`NativeParts`]):
+            Where the backbone comes from; its weights become those of the result.
         heads (`Mapping[str, NativeParts]`): Where each head comes from.
 
     Returns:
@@ -113,7 +111,7 @@ def build_model(backbone: NativeParts, heads: Mapping[str, NativeParts]) -> Mult
         InputError: If a head does not fit on the backbone, or reads a part of it that is not there.
     """
     built = Backbone.from_config(copy.deepcopy(backbone.backbone_config))
-    weights = {name: value.detach().clone() for name, value in backbone.backbone_weights.items()}
+    weights = dict(backbone.backbone_weights)
     built.model.load_state_dict(weights, strict=False, assign=True)
     built.model.tie_weights()
     config = MultiTaskConfig(
@@ -144,20 +142,16 @@ def build_model(backbone: NativeParts, heads: Mapping[str, NativeParts]) -> Mult
     return model
 
 
-def _in_full_precision(parts: NativeParts) -> NativeParts:
-    """The same for a comparison."""
-    return NativeParts(
-        parts.head,
-        full_precision(parts.head_weights),
-        full_precision_config(parts.backbone_config),
-        full_precision(parts.backbone_weights),
-    )
+def _backbone_weights(native: PreTrainedModel, placement: Placement) -> dict[str, torch.Tensor]:
+    """The weights of a native model's backbone, under the names that they have there."""
+    own = own_weights(native)
+    return {target: own[source] for source, target in placement.backbone.items()}
 
 
 def _backbone_config(config: PreTrainedConfig) -> PreTrainedConfig:
     """A native model's config without what its head says."""
     config = copy.deepcopy(config)
-    config.architectures, config.problem_type = None, None
+    config.architectures, config.problem_type = [], None
     config.num_labels = 2
     return config
 

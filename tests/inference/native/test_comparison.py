@@ -15,7 +15,7 @@ from mt_transformers import MultiTaskModel
 from mt_transformers.configuration import MultiTaskConfig
 from mt_transformers.errors import InputError
 from mt_transformers.inference.native import to_native
-from mt_transformers.inference.native.comparison import full_precision, largest_difference, made_up_inputs
+from mt_transformers.inference.native.comparison import double_weights, largest_difference, made_up_inputs
 
 
 def test_rows_of_text_have_several_lengths_and_padding_behind() -> None:
@@ -57,25 +57,27 @@ def test_what_cannot_be_made_up_is_said() -> None:
 
 def test_the_difference_is_a_share_of_the_largest_logit() -> None:
     model = head_model("bert", head={"head_type": "token_classification", "num_labels": 2})
-    native: Any = to_native(model, "head")
+    native: Any = to_native(model, "head").double()
+    model = model.double()
     nn.init.zeros_(native.classifier.weight)
     nn.init.zeros_(model.named_heads["head"].classifier.weight)
-    native.classifier.bias.data = torch.tensor([4.0, -8.0])
-    model.named_heads["head"].classifier.bias.data = torch.tensor([5.0, -8.0])
+    native.classifier.bias.data = torch.tensor([4.0, -8.0], dtype=torch.float64)
+    model.named_heads["head"].classifier.bias.data = torch.tensor([5.0, -8.0], dtype=torch.float64)
     assert largest_difference(native, model) == pytest.approx(1 / 8)
 
 
 def test_scores_of_choices_count_by_their_differences() -> None:
     model = head_model("electra", head={"head_type": "multiple_choice", "pooling": "cls"})
-    native: Any = to_native(model, "head")
+    native: Any = to_native(model, "head").double()
+    model = model.double()
     nn.init.constant_(native.classifier.bias, 0.5)
     assert largest_difference(native, model) < 1e-5
     nn.init.zeros_(native.classifier.weight)
     assert largest_difference(native, model) > 0.1
 
 
-def test_full_precision_copies() -> None:
+def test_weights_are_copied() -> None:
     weight = torch.ones(2)
-    copied = full_precision({"weight": weight})["weight"]
+    copied = double_weights({"weight": weight})["weight"]
     copied += 1
     assert weight.tolist() == [1.0, 1.0]

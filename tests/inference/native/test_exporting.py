@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ import pytest
 import torch
 from inference.native.families import HEADS, LABELS, PAIRS, both_logits, head_model, randomize, rows, sequence
 from torch import nn
-from transformers import BertModel, CamembertConfig, GPT2Config, MegatronBertConfig
+from transformers import BertModel, CamembertConfig, ConvBertConfig, GPT2Config, MegatronBertConfig
 
 from attention import VARIABLE_LENGTHS, register
-from backbones import TEXT, tiny_backbone_inputs
+from backbones import FAMILIES, TEXT, tiny_backbone_inputs
 from fixtures import tiny_bert_config, tiny_inputs, tiny_model
 from mt_transformers import Backbone, MultiTaskModel
 from mt_transformers.configuration import MultiTaskConfig
@@ -295,6 +296,7 @@ def test_a_wrong_layout_is_never_handed_out(monkeypatch: pytest.MonkeyPatch) -> 
         (CamembertConfig, "AutoModelForSequenceClassification", "CamembertForSequenceClassification"),
         (MegatronBertConfig, "AutoModelForSequenceClassification", "MegatronBertForSequenceClassification"),
         (MegatronBertConfig, "AutoModelForMaskedLM", "MegatronBertForMaskedLM"),
+        (ConvBertConfig, "AutoModelForTokenClassification", "ConvBertForTokenClassification"),
     ],
 )
 def test_a_family_without_an_entry_is_tried_and_compared(config_class: Any, task: str, expected: str) -> None:
@@ -306,6 +308,19 @@ def test_a_family_without_an_entry_is_tried_and_compared(config_class: Any, task
     native = to_native(model, "head")
     assert type(native).__name__ == expected
     assert_alike(both_logits(native, model, "head", "bert"))
+
+
+def test_an_activation_that_is_nearly_the_same_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = LAYOUTS["sequence_classification"]["electra"]
+    wrong = replace(layout, fields={**layout.fields, "hidden_act": ("gelu_new",)})
+    monkeypatch.setitem(LAYOUTS["sequence_classification"], "electra", wrong)
+    head = sequence(pooling="cls", hidden_sizes=[32], hidden_act="gelu_new")
+    config = MultiTaskConfig(backbone_config=FAMILIES["electra"](), heads={"head": head})
+    torch.manual_seed(0)
+    model = MultiTaskModel(config).eval()
+    # small features, where both activations are halves of their argument up to the sixth digit
+    with pytest.raises(InputError, match=r"logits differ by \d\.\de-0[56] of the largest"):
+        to_native(model, "head")
 
 
 def test_heads_have_to_exist() -> None:

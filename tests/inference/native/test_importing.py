@@ -12,7 +12,7 @@ import torch
 from inference.native.families import HEADS, LABELS, PAIRS, both_logits, head_model, native_model, randomize
 from transformers import PreTrainedModel
 
-from backbones import tiny_backbone_config, tiny_backbone_inputs
+from backbones import TEXT, tiny_backbone_config, tiny_backbone_inputs
 from fixtures import VOCABULARY, sub_word_tokenizer, tiny_tokenizer
 from mt_transformers import MultiTaskModel
 from mt_transformers.errors import InputError
@@ -92,6 +92,14 @@ def test_a_model_of_several_heads_comes_back_whole() -> None:
         )
     for name in heads:
         torch.testing.assert_close(found[f"{name}_logits"], expected[f"{name}_logits"], rtol=1e-5, atol=1e-5)
+
+
+def test_the_activation_of_a_classifier_is_its_own() -> None:
+    from transformers import BigBirdConfig, BigBirdForSequenceClassification
+
+    config = BigBirdConfig(**TEXT, hidden_act="gelu_new", attention_type="original_full")
+    native = BigBirdForSequenceClassification(config).eval()
+    assert from_native({"head": native}).config.heads["head"]["hidden_act"] == "gelu_new"
 
 
 def test_labels_problem_type_and_dropout_come_along() -> None:
