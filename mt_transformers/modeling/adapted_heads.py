@@ -59,6 +59,8 @@ class AdaptedHeadsMixin(PreTrainedModel):
     @peft_config.deleter
     def peft_config(self) -> None:
         vars(self).pop("_peft_configs", None)
+        if vars(self).pop("task_adapters", None):
+            raise InputError("the adapters of several tasks cannot be merged into one backbone; they are taken out.")
 
     @property
     def is_gradient_checkpointing(self) -> bool:

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..errors import InputError, check_known
 from .adapted_heads import HEADS_PREFIX, check_kind, choose_heads
+from .head_dict import HeadDict
 from .model import MultiTaskModel
 
 if TYPE_CHECKING:
@@ -248,10 +249,10 @@ def share_task_heads(adapted: PeftModel, is_trainable: bool) -> None:
     tasks = model.config.tasks or model.heads
     names = {task: task_adapter_name(task) for task in tasks if task_adapter_name(task) in adapted.peft_config}
     for name in model.heads:
-        copies: nn.ModuleDict = getattr(model.heads.held(name), "modules_to_save", nn.ModuleDict())
+        copies: nn.ModuleDict = getattr(cast(HeadDict, model.heads).held(name), "modules_to_save", nn.ModuleDict())
         for adapter in copies:
             copies[adapter] = next(iter(copies.values()))
-    cast(Any, adapted).set_requires_grad(list(names.values()), is_trainable)
+    adapted.set_requires_grad(list(names.values()), is_trainable)
     model.task_adapters = names
 
 

@@ -125,9 +125,8 @@ def leave_adapters_out_of_ddp(model: MultiTaskModel) -> None:
     Args:
         model ([`MultiTaskModel`]): Peft's model around it, before it is wrapped.
     """
-    for each in model.parameters():
-        if each.requires_grad:
-            torch.distributed.broadcast(each.data, src=0)
+    for each in (*model.parameters(), *model.buffers()):
+        torch.distributed.broadcast(each.data, src=0)
     # what accelerate (1.15) takes for its own it does not wrap
     vars(model)["_is_accelerate_prepared"] = True
 
