@@ -15,7 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from ..backbone.info import find_vocab_size
 from ..configuration import MultiTaskConfig
 from ..errors import InputError
-from .adapters import base_model, share_task_heads, task_adapter_name
+from .adapters import base_model, check_installed, share_task_heads, task_adapter_name
 from .model import MultiTaskModel
 
 if TYPE_CHECKING:
@@ -92,10 +92,7 @@ def load_adapted_model(
     adapters = find_adapters(folder)
     if not adapters:
         raise InputError(f"{folder}: no adapter is there, expected {CONFIG_FILE}.")
-    try:
-        from peft import PeftModel
-    except ImportError as error:
-        raise InputError('peft is not installed: pip install "mt_transformers[peft]".') from error
+    check_installed()
     if not (Path(folder) / "config.json").is_file():
         raise InputError(
             f"{folder}: config.json is missing, which says what heads there are: save the model with save_adapters, "
@@ -105,22 +102,34 @@ def load_adapted_model(
         # peft would go on to files that are unpickled
         if not (path / WEIGHTS_FILE).is_file():
             raise InputError(f"{path}: {WEIGHTS_FILE} is missing.")
-    model = _load_base(
-        base or _base_name(next(iter(adapters.values()))), MultiTaskConfig.from_pretrained(folder), kwargs
-    )
+    config = MultiTaskConfig.from_pretrained(folder)
+    model = _load_base(base or _base_name(next(iter(adapters.values()))), config, kwargs)
+    of_tasks = [task_adapter_name(task) for task in config.tasks or config.heads]
     adapted: Any = None
-    for name, path in adapters.items():
-        if adapted is None:
-            adapted = PeftModel.from_pretrained(model, str(path), adapter_name=name, is_trainable=is_trainable)
-        else:
-            adapted.load_adapter(str(path), adapter_name=name, is_trainable=is_trainable)
-        _check_complete(adapted, name, path)
-    tasks = model.config.tasks or model.heads
-    if any(task_adapter_name(task) in adapters for task in tasks):
+    for name in sorted(adapters, key=lambda name: of_tasks.index(name) if name in of_tasks else -1):
+        adapted = _load_adapter(adapted, model, name, adapters[name], is_trainable)
+    if set(of_tasks).intersection(adapters):
         share_task_heads(adapted, is_trainable)
     adapted.eval()
     loaded: PeftModel = adapted
     return loaded
+
+
+def _load_adapter(adapted: Any, model: MultiTaskModel, name: str, path: Path, is_trainable: bool) -> Any:
+    """The model with one more adapter."""
+    from peft import PeftModel
+
+    try:
+        if adapted is None:
+            adapted = PeftModel.from_pretrained(model, str(path), adapter_name=name, is_trainable=is_trainable)
+        else:
+            adapted.load_adapter(str(path), adapter_name=name, is_trainable=is_trainable)
+    except KeyError as error:
+        raise InputError(f"{path}: weights of a head are missing, such as {error}.") from error
+    except (RuntimeError, SafetensorError) as error:
+        raise InputError(f"{path / WEIGHTS_FILE} does not fit the model: {error}") from error
+    _check_complete(adapted, name, path)
+    return adapted
 
 
 def load_adapters(adapted: PeftModel, folder: str | os.PathLike[str]) -> None:
@@ -197,6 +206,8 @@ def _check_complete(adapted: PeftModel, name: str, path: Path) -> None:
             found = set(file.keys())
     except SafetensorError as error:
         raise InputError(f"{path / WEIGHTS_FILE}: {error}") from error
-    missing = sorted(set(get_peft_model_state_dict(adapted, adapter_name=name)) - found)
+    # that the vocabulary is the backbone's, for which peft would look into its folder, is checked already
+    expected = get_peft_model_state_dict(adapted, adapter_name=name, save_embedding_layers=False)
+    missing = sorted(set(expected) - found)
     if missing:
         raise InputError(f"{path / WEIGHTS_FILE}: {len(missing)} weights are missing, such as {missing[0]}.")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
+from transformers.utils import is_peft_available
 
 from ..errors import InputError, check_known
 from .adapted_heads import HEADS_PREFIX, check_kind, choose_heads
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 __all__ = [
     "add_task_adapters",
     "base_model",
+    "check_installed",
     "complete_peft_config",
     "get_peft_model",
     "merge_adapters",
     "share_task_heads",
+    "task_adapter_name",
 ]
-
-_NO_PEFT = 'peft is not installed: pip install "mt_transformers[peft]".'
 
 
 def get_peft_model(
@@ -63,14 +64,24 @@ def get_peft_model(
         >>> sorted(adapted.peft_config["default"].target_modules), adapted.peft_config["default"].modules_to_save
         (['query', 'value'], ['heads.intent'])
     """
-    try:
-        import peft
-    except ImportError as error:
-        raise InputError(_NO_PEFT) from error
+    check_installed()
+    import peft
+
     adapted: PeftModel = peft.get_peft_model(
         model, complete_peft_config(model, peft_config), adapter_name=adapter_name, **kwargs
     )
     return adapted
+
+
+def check_installed() -> None:
+    """
+    Refuse to go on without peft.
+
+    Raises:
+        InputError: If it is not installed, saying how to install it.
+    """
+    if not is_peft_available():
+        raise InputError('peft is not installed: pip install "mt_transformers[peft]".')
 
 
 def complete_peft_config(
@@ -113,11 +124,13 @@ def _complete_targets(peft_config: Any, model_type: str) -> None:
     """The target modules of the backbone, which peft looks up by the type of the whole model."""
     from peft import PEFT_TYPE_TO_TUNER_MAPPING
     from peft.utils import TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING as FEEDFORWARD
+    from peft.utils import TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING as TARGETS
 
-    tuner: Any = PEFT_TYPE_TO_TUNER_MAPPING[peft_config.peft_type]
-    found = {"target_modules": getattr(tuner, "target_module_mapping", None) or {}}
     if hasattr(peft_config, "feedforward_modules"):
-        found["feedforward_modules"] = FEEDFORWARD
+        found = {"target_modules": TARGETS, "feedforward_modules": FEEDFORWARD}
+    else:
+        tuner: Any = PEFT_TYPE_TO_TUNER_MAPPING[peft_config.peft_type]
+        found = {"target_modules": getattr(tuner, "target_module_mapping", None) or {}}
     for name, by_type in found.items():
         if getattr(peft_config, name, None) is not None or getattr(peft_config, "target_parameters", None):
             continue
@@ -126,7 +139,7 @@ def _complete_targets(peft_config: Any, model_type: str) -> None:
                 f"{name}: peft knows none for a {model_type!r} backbone and {type(peft_config).__name__}: name layers "
                 "of the backbone, or take all (target_modules='all-linear')."
             )
-        modules = by_type[model_type]
+        modules: Any = by_type[model_type]
         setattr(peft_config, name, modules if isinstance(modules, str) else set(modules))
 
 
@@ -223,10 +236,9 @@ def task_adapter_name(task: str) -> str:
 
 
 def _check_mixable(configs: Mapping[str, PeftConfig]) -> None:
-    try:
-        from peft import LoraConfig
-    except ImportError as error:
-        raise InputError(_NO_PEFT) from error
+    check_installed()
+    from peft import LoraConfig
+
     for task, config in configs.items():
         kind = type(config).__name__
         if not isinstance(config, LoraConfig):
