@@ -147,7 +147,7 @@ def load_adapters(adapted: PeftModel, folder: str | os.PathLike[str]) -> None:
 
     found = find_adapters(folder)
     for name in adapted.peft_config:
-        if not (found.get(name, Path(folder)) / WEIGHTS_FILE).is_file() or name not in found:
+        if name not in found or not (found[name] / WEIGHTS_FILE).is_file():
             raise InputError(f"{folder}: the adapter {name!r} is missing.")
         _check_complete(adapted, name, found[name])
         weights = load_peft_weights(str(found[name]), device="cpu")

@@ -88,8 +88,9 @@ def check_adapters(model: MultiTaskModel, args: MultiTaskTrainingArguments) -> N
     """
     if not model.task_adapters:
         return
-    for name in ("padding_free", "torch_compile", "gradient_checkpointing"):
-        if getattr(args, name):
+    for name in ("padding_free", "torch_compile", "activation_checkpointing", "gradient_checkpointing"):
+        # transformers 5.23 renamed the last; it can go once we drop support for versions older than that
+        if vars(args).get(name):
             raise InputError(f"{name}: cannot be combined with an adapter for each task.")
 
 

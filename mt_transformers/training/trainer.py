@@ -179,7 +179,7 @@ class MultiTaskTrainer(AdapterTrainingMixin, ShardedTrainingMixin, EvaluationMix
         Raises:
             InputError: If there is no such checkpoint, or it was not written to its end, or peft has frozen a head.
         """
-        check_heads_train(self.model, {head for task in self.tasks.values() for head in task.labels})
+        check_heads_train(self.model, [head for task in self.tasks.values() for head in task.labels])
         checkpoint = resume_from_checkpoint or None
         if checkpoint is True:
             checkpoint = last_checkpoint(str(self.args.output_dir))

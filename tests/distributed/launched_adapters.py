@@ -51,7 +51,7 @@ def train(name: str, folder: Path, seed: int = 0) -> None:
     adapted = (get_peft_model if name == "shared" else add_task_adapters)(model, config)
     args = MultiTaskTrainingArguments(
         output_dir=str(folder / name),
-        max_steps=10,
+        max_steps=6,
         gradient_accumulation_steps=run["accumulation"],
         learning_rate=1e-2,
         weight_decay=0.1,
