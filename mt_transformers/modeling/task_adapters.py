@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -102,11 +103,18 @@ def _sent_through(backbone: Backbone, adapter_names: list[str]) -> Iterator[None
     """
     from peft.tuners.lora import LoraLayer
 
-    def add_names(_: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    def add_names(name: str, _: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if args and len(args[0]) != len(adapter_names):
+            raise InputError(
+                f"layer {name} of a {backbone.info.model_type!r} backbone does not run once for each row, so that "
+                "rows cannot be sent through adapters of their own there: name other target_modules."
+            )
         return args, {**kwargs, "adapter_names": adapter_names}
 
-    layers = [each for each in backbone.modules() if isinstance(each, LoraLayer)]
-    handles = [each.register_forward_pre_hook(add_names, with_kwargs=True) for each in layers]
+    layers: dict[str, Any] = {name: each for name, each in backbone.named_modules() if isinstance(each, LoraLayer)}
+    handles = [
+        each.register_forward_pre_hook(partial(add_names, name), with_kwargs=True) for name, each in layers.items()
+    ]
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from backbones import tiny_backbone_config, tiny_backbone_inputs
 from fixtures import tiny_inputs, tiny_model
 from mt_transformers.errors import InputError
 from mt_transformers.modeling import (
@@ -154,6 +155,29 @@ def test_the_model_has_to_know_the_tasks() -> None:
         merge_adapters(adapted)
     with pytest.raises(InputError, match="cannot be merged into one backbone"):
         adapted.merge_and_unload()
+
+
+def test_layers_that_do_not_run_once_a_row_are_refused() -> None:
+    # windows of the image
+    heads = {"picture": {"head_type": "image_classification", "num_labels": 2}}
+    model = tiny_model(heads, tiny_backbone_config("swin"), tasks={"one": ["picture"], "two": ["picture"]})
+    adapted = add_task_adapters(model, peft.LoraConfig(r=2, target_modules="all-linear"))
+    with pytest.raises(InputError, match=r"layer model\..* of a 'swin' backbone does not run once for each row"):
+        adapted(**tiny_backbone_inputs("swin", rows=2), task=["one", "two"])
+
+
+@pytest.mark.parametrize("family", ["t5", "llama", "modernbert", "vit", "clip"])
+def test_rows_of_any_backbone_go_through_adapters_of_their_own(family: str) -> None:
+    head = {"head_type": "image_classification" if family == "vit" else "sequence_classification", "num_labels": 2}
+    tasks = {"one": ["a"], "two": ["a"]}
+    torch.manual_seed(0)
+    model = tiny_model({"a": head}, tiny_backbone_config(family), tasks=tasks)
+    adapted = stir(add_task_adapters(model, peft.LoraConfig(r=2, target_modules="all-linear")))
+    inputs = tiny_backbone_inputs(family, rows=3)
+    mixed = adapted(**inputs, task=["one", "two", "one"])["a_logits"]
+    one, two = (adapted(**inputs, task=[task] * 3)["a_logits"] for task in tasks)
+    torch.testing.assert_close(mixed, torch.stack([one[0], two[1], one[2]]), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(one, two, rtol=1e-2)
 
 
 def test_layers_that_run_again_for_their_gradients_are_refused() -> None:
