@@ -52,11 +52,14 @@ def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from ..inference.export.folder import check_target
     from ..inference.export.graph import check_traceable, choose_heads
     from ..inference.export.tracing import ONNX_PACKAGES, check_packages
+    from ..modeling import merge_adapters
 
     check_target(output)
     check_packages(*(ONNX_PACKAGES if arguments.format == "onnx" else ()))
     model, processing_class = load_trained_model(arguments.folder)
     heads = choose_heads(model, None if arguments.heads is None else arguments.heads.split(","))
+    if hasattr(model, "peft_config"):
+        model = merge_adapters(model)
     check_traceable(model)
     if arguments.format == "dynamo":
         export_dynamo(model, processing_class, output, heads=heads)

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from ..data import load_processing
 from ..errors import InputError
-from ..modeling import MultiTaskModel
+from ..modeling import MultiTaskModel, find_adapters, load_adapted_model
 from .export import ExportedMultiTaskModel, is_exported, load_exported
 
 __all__ = ["load_model", "load_trained_model"]
@@ -36,13 +36,14 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[MultiTaskModel | Exporte
 
 def load_trained_model(folder: str | os.PathLike[str]) -> tuple[MultiTaskModel, Any]:
     """
-    Load a trained folder.
+    Load a trained folder; one of adapters is put on the backbone that they belong to.
 
     Args:
         folder (`str`): The folder, or a name on the hub.
 
     Returns:
-        `tuple[MultiTaskModel, Any]`: Model, and the tokenizer or what else prepares its inputs.
+        `tuple[MultiTaskModel, Any]`: Model, or the `PeftModel` around it, and the tokenizer or what else
+        prepares its inputs.
 
     Raises:
         InputError: If it is no folder of a trained multi-task model.
@@ -51,7 +52,8 @@ def load_trained_model(folder: str | os.PathLike[str]) -> tuple[MultiTaskModel, 
         raise InputError(f"{folder}: an exported model, which only predicts. Name the trained folder it came from.")
     _check_folder(Path(folder))
     try:
-        model = MultiTaskModel.from_pretrained(folder)
+        adapted = bool(find_adapters(folder))
+        model: Any = load_adapted_model(folder) if adapted else MultiTaskModel.from_pretrained(folder)
         processing_class = load_processing(str(folder), model.backbone.output_names)
     except InputError as error:
         raise InputError(f"{folder}: {str(error).removeprefix(f'{folder}: ')}") from error

@@ -30,7 +30,7 @@ class MultiTaskPredictor:
     Runs rows through the model and decodes what every head says.
 
     Args:
-        model ([`MultiTaskModel`] or [`ExportedMultiTaskModel`]): The model.
+        model ([`MultiTaskModel`] or [`ExportedMultiTaskModel`]): The model, or the `PeftModel` around it.
         processing_class (`Any`): Its tokenizer, a fast one, or what else its inputs need, see [`Processing`].
         batch_size (`int`, *optional*, defaults to 32): Rows that are encoded together.
 
@@ -70,7 +70,9 @@ class MultiTaskPredictor:
         Predict rows.
 
         Args:
-            rows (`Sequence[Any]`): See [`check_row`]; a row with a `task` goes to the heads of its task only.
+            rows (`Sequence[Any]`):
+                See [`check_row`]; a row with a `task` goes to the heads of its task only. Of a model with an adapter
+                for each task all rows have a `task`, and go through its adapter.
             heads (`Collection[str]`, *optional*): The heads that answer. Defaults to all.
             batch_size (`int`, *optional*): Rows that are encoded together. Defaults to the predictor's.
             top_k (`int`, *optional*):
@@ -186,6 +188,8 @@ class MultiTaskPredictor:
 
     def _checked(self, row: Any) -> dict[str, Any]:
         checked = check_row(row, self.tasks)
+        if self.model.task_adapters and "task" not in checked:
+            raise InputError(f"task is missing, the model has adapters for {', '.join(self.model.task_adapters)}.")
         names = [name for name in checked if name != "task"]
         self._processing.check("the row", names)
         info = self.model.backbone.info
@@ -218,6 +222,8 @@ class MultiTaskPredictor:
         if not answering:
             return [{} for _ in rows]
         inputs, sources = self._encoder.encode(rows, answering)
+        if self.model.task_adapters:
+            inputs["task"] = [row["task"] for row in rows]
         outputs = self.model(**_on_device(inputs, self.model.device), heads=answering)
         return self._decode(outputs, rows, sources, options)
 
@@ -248,7 +254,9 @@ class MultiTaskPredictor:
             keys = [key for key in head.config.output_names if f"{name}_{key}" in outputs]
             own = {key: outputs[f"{name}_{key}"] for key in keys}
             taken = {key: value for key, value in options.items() if key in head.config.answer_options}
-            for number, answer in enumerate(head.decode(own, sources, **taken)):
+            numbers = own["rows"].tolist() if "rows" in own else range(len(rows))
+            decoded = head.decode(own, [sources[number] for number in numbers], **taken)
+            for number, answer in zip(numbers, decoded, strict=True):
                 task = rows[number].get("task")
                 if task is None or name in self.tasks[task]:
                     answers[number][name] = answer

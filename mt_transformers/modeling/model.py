@@ -16,6 +16,7 @@ from ..configuration import LossReduction, MultiTaskConfig
 from ..errors import InputError
 from ..heads import HeadConfig, outputs_read
 from ..routing import ArgumentRouter, Rows, route_rows, take_rows
+from .adapted_heads import AdaptedHeadsMixin
 from .embeddings import EmbeddingsMixin
 from .head_building import build_head
 from .head_dict import HeadDict
@@ -27,11 +28,12 @@ from .output import MultiTaskModelOutput
 from .reporting import ReportingMixin
 from .sequences import per_sequence, read_features
 from .surgery import SurgeryMixin
+from .task_adapters import TaskAdaptersMixin
 
 __all__ = ["MultiTaskModel"]
 
 
-class MultiTaskModel(ReportingMixin, SurgeryMixin, EmbeddingsMixin):
+class MultiTaskModel(AdaptedHeadsMixin, TaskAdaptersMixin, ReportingMixin, SurgeryMixin, EmbeddingsMixin):
     """
     Any `AutoModel` behind named heads: a row is encoded once, and every head that has a label for it trains on it.
 
@@ -192,7 +194,8 @@ class MultiTaskModel(ReportingMixin, SurgeryMixin, EmbeddingsMixin):
                 Labels of no head at all, `{}`, make a loss of 0.
             heads (`Collection[str]`, *optional*): The heads that may run.
             task (`Sequence[str]` or `torch.Tensor`, *optional*):
-                Task of each row, by name or by index in `config.tasks`: the row goes to the heads of its task.
+                Task of each row, by name or by index in `config.tasks`: the row goes to the heads of its task, through
+                the task's adapter if it has one of its own.
             rows (`Mapping[str, torch.Tensor]`, *optional*):
                 For each head that has labels the indices of its rows, where the caller knows them: spares the search
                 (and, on a GPU, a wait for the device).
@@ -229,8 +232,9 @@ class MultiTaskModel(ReportingMixin, SurgeryMixin, EmbeddingsMixin):
             tasks = self.config.tasks or {head: [head] for head in self.heads}
             routed = route_rows(self.named_heads, all_labels, tasks, batch_size, heads, task)
         in_play = [name for name, head_rows in routed.items() if head_rows is None or len(head_rows) > 0]
-        encoded = self._encode(inputs, in_play)
         taken = {name: value for name, value in inputs.items() if self._router.takes("backbone", name)}
+        with self._through_adapters(task, sequences, taken, batch_size):
+            encoded = self._encode(inputs, in_play)
         read = per_sequence(taken, encoded) | encoded
         outputs = MultiTaskModelOutput(**{key: value for key, value in encoded.items() if torch.is_tensor(value)})
         for name in in_play:

@@ -198,6 +198,8 @@ class SurgeryMixin(PreTrainedModel):
 
     def _changed_config(self, **fields: Any) -> MultiTaskConfig:
         """This model's config with other fields, checked as every config is; the model's own stays as it is."""
+        if hasattr(self, "peft_config"):
+            raise InputError("heads belong to the model's adapters: merge these (merge_adapters) before heads change.")
         kept = {name: getattr(self.config, name) for name in (*_BY_COMPONENT, "loss_reduction")}
         # a config says something to the one that is within it
         return MultiTaskConfig(backbone_config=copy.deepcopy(self.config.backbone_config), **{**kept, **fields})

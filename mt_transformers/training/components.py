@@ -12,6 +12,9 @@ __all__ = ["ALL_HEADS", "check_components", "find_component", "settings_by_compo
 ALL_HEADS = "heads"
 """What stands for all heads in such settings."""
 
+_PEFT_PREFIX = "base_model.model."
+"""What stands before the names of the model's parameters in peft's model around it."""
+
 Setting = TypeVar("Setting")
 
 
@@ -63,7 +66,7 @@ def find_component(name: str) -> str:
     Find the component that a parameter of the model belongs to.
 
     Args:
-        name (`str`): The parameter's name in the model.
+        name (`str`): The parameter's name in the model, or in peft's model around it.
 
     Returns:
         `str`: `backbone`, or the name of a head.
@@ -72,5 +75,5 @@ def find_component(name: str) -> str:
         >>> find_component("heads.intent.classifier.weight"), find_component("backbone.model.pooler.dense.bias")
         ('intent', 'backbone')
     """
-    part, _, rest = name.partition(".")
+    part, _, rest = name.removeprefix(_PEFT_PREFIX).partition(".")
     return rest.partition(".")[0] if part == "heads" else part

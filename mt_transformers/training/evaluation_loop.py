@@ -30,6 +30,7 @@ class EvaluationMixin(DataLoaderMixin):
     prepared: PreparedTasks
     head_configs: dict[str, HeadConfig]
     _keep_logits = False
+    _evaluated_task = ""
 
     def evaluate(  # type: ignore[override]
         self,
@@ -58,6 +59,7 @@ class EvaluationMixin(DataLoaderMixin):
         start, rows = time.time(), 0
         results = self._new_results(metric_key_prefix)
         for task_name, dataset in self.prepared.choose(eval_dataset, split).items():
+            self._evaluated_task = task_name
             outputs, labels = self._run_heads(dataset, "Evaluation", metric_key_prefix)
             rows += len(dataset)
             results.add_task(task_name, outputs, labels, gold_of(dataset))
@@ -90,7 +92,7 @@ class EvaluationMixin(DataLoaderMixin):
         """
         answers: dict[str, PredictionOutput] = {}
         for task_name, dataset in self.prepared.choose(test_dataset, split).items():
-            start = time.time()
+            start, self._evaluated_task = time.time(), task_name
             outputs, labels = self._run_heads(dataset, "Prediction", metric_key_prefix, keep_logits=True)
             results = self._new_results(metric_key_prefix)
             results.add_task(task_name, outputs, labels, gold_of(dataset), lenient=True)
@@ -113,6 +115,8 @@ class EvaluationMixin(DataLoaderMixin):
         labels = inputs["labels"]
         # all rows go to all heads, so that what is gathered has one shape on every process
         inputs["rows"] = {}
+        if self.model.task_adapters:
+            inputs["task"] = [self._evaluated_task] * max(map(len, labels.values()))
         with torch.no_grad(), self.compute_loss_context_manager():
             outputs = model(**inputs)
         kept = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +16,13 @@ from ..modeling import MultiTaskModel
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-__all__ = ["average_head_gradients", "backbone_may_idle", "broadcast_heads", "leave_heads_out_of_ddp"]
+__all__ = [
+    "average_gradients",
+    "average_head_gradients",
+    "backbone_may_idle",
+    "broadcast_heads",
+    "leave_heads_out_of_ddp",
+]
 
 
 def leave_heads_out_of_ddp(model: MultiTaskModel) -> None:
@@ -30,8 +36,9 @@ def leave_heads_out_of_ddp(model: MultiTaskModel) -> None:
     Args:
         model ([`MultiTaskModel`]): The model, before it is wrapped.
     """
-    names = [f"heads.{name}" for name, _ in model.heads.named_parameters()]
-    names += [f"heads.{name}" for name, _ in model.heads.named_buffers()]
+    own = {id(each) for each in (*model.heads.parameters(), *model.heads.buffers())}
+    # the model may be in another one, peft's, and its names are longer there
+    names = [name for name, each in (*model.named_parameters(), *model.named_buffers()) if id(each) in own]
     # the function behind DDP's `_ddp_params_and_buffers_to_ignore`; there is no public one up to torch 2.13
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, names)
 
@@ -77,7 +84,19 @@ def average_head_gradients(model: MultiTaskModel, heads: Iterable[str], accelera
         heads (`Iterable[str]`): Heads with a row in the step on any process; the same on all of them.
         accelerator (`Accelerator`): Knows the processes.
     """
-    parameters = [each for name in sorted(heads) for each in model.heads[name].parameters() if each.requires_grad]
+    average_gradients(
+        [each for name in sorted(heads) for each in model.heads[name].parameters() if each.requires_grad], accelerator
+    )
+
+
+def average_gradients(parameters: Sequence[torch.nn.Parameter], accelerator: Accelerator) -> None:
+    """
+    Average the gradients of some parameters over all processes; a process without a gradient counts as zeros.
+
+    Args:
+        parameters (`Sequence[nn.Parameter]`): The parameters; the same, in the same order, on all processes.
+        accelerator (`Accelerator`): Knows the processes.
+    """
     for dtype in {each.dtype: None for each in parameters}:
         group = [each for each in parameters if each.dtype == dtype]
         grads = [torch.zeros_like(each) if each.grad is None else each.grad for each in group]

@@ -28,6 +28,14 @@ from ..data import (
 )
 from ..errors import InputError
 from ..modeling import MultiTaskModel
+from .adapter_training import (
+    AdapterTrainingMixin,
+    average_adapter_gradients,
+    check_adapters,
+    check_heads_train,
+    is_adapted,
+    leave_adapters_out_of_ddp,
+)
 from .arguments import MultiTaskTrainingArguments
 from .checkpoints import begin_checkpoint, check_whole, finish_checkpoint, last_checkpoint, mixture_state
 from .compilation import compile_backbone
@@ -61,7 +69,7 @@ from .step_counts import StepCounter, TrainingLog
 __all__ = ["MultiTaskTrainer"]
 
 
-class MultiTaskTrainer(ShardedTrainingMixin, ParameterGroupsMixin, EvaluationMixin):
+class MultiTaskTrainer(AdapterTrainingMixin, ShardedTrainingMixin, ParameterGroupsMixin, EvaluationMixin):
     """
     A `transformers.Trainer` over several tasks.
 
@@ -72,7 +80,7 @@ class MultiTaskTrainer(ShardedTrainingMixin, ParameterGroupsMixin, EvaluationMix
     [`MultiTaskTrainingArguments`].
 
     Args:
-        model ([`MultiTaskModel`]): The model to train.
+        model ([`MultiTaskModel`]): The model to train, or the `PeftModel` around it.
         args ([`MultiTaskTrainingArguments`]): The training arguments.
         tasks (`Mapping[str, Task]`): The tasks by name.
         mixture ([`Mixture`], *optional*): How their rows are interleaved.
@@ -97,6 +105,7 @@ class MultiTaskTrainer(ShardedTrainingMixin, ParameterGroupsMixin, EvaluationMix
     ) -> None:
         _check_given(args, processing_class)
         _check_settings(args, list(model.heads), kwargs.get("optimizers"))
+        check_adapters(model, args)
         # a copy, since its shares may change with training
         self.mixture = replace(mixture) if mixture is not None else Mixture()
         self.tasks = dict(tasks)
@@ -129,6 +138,7 @@ class MultiTaskTrainer(ShardedTrainingMixin, ParameterGroupsMixin, EvaluationMix
         )
         self._counter = StepCounter(self.head_configs, model.config.loss_reduction, self.accelerator)
         train_names = list(self.prepared.streams) or [name for name, each in self.splits.items() if "train" in each]
+        self._task_names = train_names
         self._log = TrainingLog(self.head_configs, train_names, self.accelerator)
         self._freeze_until = settings_by_component(args.freeze_until, list(model.heads))
         self._nonfinite = NonFiniteLosses(model, train_names, self.accelerator, skip=args.nonfinite_loss == "skip")
@@ -138,12 +148,16 @@ class MultiTaskTrainer(ShardedTrainingMixin, ParameterGroupsMixin, EvaluationMix
     def _distribute(self, model: MultiTaskModel) -> None:
         """Make several processes train as one does."""
         sharded = check_parallelism(model, self.accelerator)
+        if sharded and is_adapted(model):
+            raise InputError("fsdp: a backbone with adapters is not sharded: use DDP.")
         if sharded:
             choose_shards(model, self.accelerator)
             broadcast_model(model, self.args.device)
         elif self.accelerator.num_processes > 1:
             leave_heads_out_of_ddp(model)
             broadcast_heads(model)
+            if model.task_adapters:
+                leave_adapters_out_of_ddp(model)
 
     @property
     def splits(self) -> dict[str, dict[str, datasets.Dataset]]:
@@ -175,8 +189,10 @@ class MultiTaskTrainer(ShardedTrainingMixin, ParameterGroupsMixin, EvaluationMix
             args, kwargs (`Any`): As `Trainer.train` takes them.
 
         Raises:
-            InputError: If there is no such checkpoint, or it was not written to its end; or if all is frozen.
+            InputError: If there is no such checkpoint, or it was not written to its end; or if all is frozen, or peft
+                has frozen a head.
         """
+        check_heads_train(self.model, self._fed)
         check_trainable(self.model, self._fed)
         if self._optimized is not None:
             in_ddp = self.model_wrapped is not self.model
@@ -193,7 +209,7 @@ class MultiTaskTrainer(ShardedTrainingMixin, ParameterGroupsMixin, EvaluationMix
         self.mixture = replace(self.mixture)
         if self.is_world_process_zero():
             warn_of_drift(self.model)
-        if self.accelerator.num_processes > 1 and self.model_wrapped is self.model:
+        if self.accelerator.num_processes > 1 and self.model_wrapped is self.model and not self.model.task_adapters:
             # an evaluation marks the bare model as prepared (accelerate 1.15), and DDP would be left out
             vars(self.model)["_is_accelerate_prepared"] = False
             if self.model.backbone.is_frozen and not self.is_fsdp_enabled:
@@ -247,6 +263,8 @@ class MultiTaskTrainer(ShardedTrainingMixin, ParameterGroupsMixin, EvaluationMix
         """The model's loss under the items of the whole step; keeps the books of the log."""
         inputs = dict(inputs)
         task_index = inputs.pop(TASK_INDEX, None)
+        if self.model.task_adapters and task_index is not None:
+            inputs["task"] = [self._task_names[index] for index in task_index.tolist()]
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
         if task_index is not None and model.training:
             self._log.add(inputs, outputs, task_index)
@@ -261,6 +279,8 @@ class MultiTaskTrainer(ShardedTrainingMixin, ParameterGroupsMixin, EvaluationMix
             if self.accelerator.num_processes > 1:
                 active = [name for name in self._counter.active if name not in skipped]
                 average_head_gradients(self.model, active, self.accelerator)
+                if self.model.task_adapters:
+                    average_adapter_gradients(self.model, self.accelerator)
             drop_gradients(self.model, self._freeze_until, self.state.global_step)
         return loss
 

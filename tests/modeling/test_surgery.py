@@ -15,6 +15,7 @@ from backbones import tiny_backbone_config, tiny_backbone_inputs
 from fixtures import HEADS, tiny_bert_config, tiny_config, tiny_inputs, tiny_model
 from mt_transformers import MultiTaskModel
 from mt_transformers.errors import InputError
+from mt_transformers.modeling import get_peft_model
 
 TOPIC = {"head_type": "sequence_classification", "id2label": ["sport", "news"]}
 TAGS = {"head_type": "token_classification", "id2label": ["O", "B-x", "I-x"], "crf": True, "layer": "scalar_mix"}
@@ -477,3 +478,19 @@ def test_the_config_is_the_one_that_others_hold() -> None:
     model.add_head("topic", TOPIC)
     assert model.config is config
     assert model.config.backbone_config is model.backbone.model.config
+
+
+# adapters
+
+
+def test_heads_do_not_change_under_adapters() -> None:
+    peft = pytest.importorskip("peft")
+    model = tiny_model({"intent": {"head_type": "sequence_classification", "num_labels": 2}})
+    get_peft_model(model, peft.LoraConfig(r=2))
+    for change in (
+        lambda: model.add_head("topic", {"head_type": "sequence_classification", "num_labels": 2}),
+        lambda: model.remove_head("intent"),
+    ):
+        with pytest.raises(InputError, match="merge these"):
+            change()
+    assert list(model.heads) == ["intent"]

@@ -13,6 +13,7 @@ from transformers import Trainer
 from mt_transformers import MultiTaskModel, MultiTaskTrainer, Task
 from mt_transformers.errors import InputError
 from mt_transformers.training import apply_overrides, load_yaml
+from mt_transformers.training.components import find_component
 from mt_transformers.training.run import _training_arguments
 
 Models = Callable[..., MultiTaskModel]
@@ -287,3 +288,8 @@ def test_recipes_and_the_command_line_give_them() -> None:
     found = _training_arguments(values["training"])
     assert found.learning_rates == {"backbone": 2e-5, "heads": 1e-3}
     assert (found.freeze_until, found.weight_decays) == ({"backbone": 10}, {"intent": 0})
+
+
+def test_names_in_a_model_of_peft_lead_to_the_same_components() -> None:
+    assert find_component("base_model.model.heads.intent.modules_to_save.default.classifier.bias") == "intent"
+    assert find_component("base_model.model.backbone.model.encoder.layer.0.lora_A.default.weight") == "backbone"

@@ -108,9 +108,11 @@ def check_traceable(model: MultiTaskModel) -> None:
         model ([`MultiTaskModel`]): The model.
 
     Raises:
-        InputError: If its backbone reads something else than text or images, its weights are not float32, or its
-            attention is that of a GPU.
+        InputError: If it has adapters, its backbone reads something else than text or images, its weights are not
+            float32, or its attention is that of a GPU.
     """
+    if hasattr(model, "peft_config"):
+        raise InputError("the model has adapters: merge them into the backbone (merge_adapters) to export it.")
     info = model.backbone.info
     names = {name for name in info.output_names if name != "encoded_text_decoder"}
     if names not in ({"encoded_text"}, {"encoded_image"}):

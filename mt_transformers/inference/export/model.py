@@ -77,6 +77,11 @@ class ExportedMultiTaskModel:
                 raise InputError(f"head {name!r}: the graph has no output {name}_logits.")
 
     @property
+    def task_adapters(self) -> Mapping[str, str]:
+        """No task has an adapter of its own."""
+        return {}
+
+    @property
     def named_heads(self) -> Mapping[str, Head]:
         """The heads by name."""
         return self.heads

@@ -19,6 +19,7 @@ from mt_transformers.inference.export.graph import (
     exported_config,
     sample_inputs,
 )
+from mt_transformers.modeling import get_peft_model
 
 MOOD = {"mood": {"head_type": "sequence_classification", "num_labels": 2}}
 
@@ -93,3 +94,11 @@ def test_the_config_is_that_of_the_exported_heads() -> None:
     assert (found.heads, found.tasks) == ({"slots": model.config.heads["slots"]}, {"requests": ["slots"]})
     assert (found.loss_weights, found.allowed_arguments) == ({"slots": 0.5}, {})
     assert model.config.tasks == tasks
+
+
+def test_a_model_with_adapters_is_to_be_merged_first() -> None:
+    peft = pytest.importorskip("peft")
+    model = tiny_model({"intent": {"head_type": "sequence_classification", "num_labels": 2}})
+    get_peft_model(model, peft.LoraConfig(r=2))
+    with pytest.raises(InputError, match="merge them into the backbone"):
+        check_traceable(model)
