@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -214,6 +215,7 @@ def save_folder(trainer: MultiTaskTrainer, results: Mapping[str, float]) -> None
         if may_write(folder / CARD_FILE):
             write_model_card(unfinished / CARD_FILE, trainer.card_contents(folder))
         else:
+            warnings.warn(f"{folder / CARD_FILE} was written by hand and is left as it is.", stacklevel=3)
             (unfinished / CARD_FILE).unlink()
         for file in sorted(unfinished.iterdir()):
             os.replace(file, folder / file.name)

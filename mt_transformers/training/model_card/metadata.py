@@ -45,6 +45,8 @@ _TASK_TYPES_BY_INPUT = {
 _METRICS: dict[str, tuple[str, dict[str, Any] | None]] = {
     "answer_f1": ("f1", None),
     "entity_f1": ("f1", None),
+    "entity_precision": ("precision", None),
+    "entity_recall": ("recall", None),
     "f1_macro": ("f1", {"average": "macro"}),
     "f1_micro": ("f1", {"average": "micro"}),
     "f1_weighted": ("f1", {"average": "weighted"}),

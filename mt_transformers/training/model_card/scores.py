@@ -47,8 +47,8 @@ def find_scores(evaluation: Evaluation, tasks: Mapping[str, Task], heads: Mappin
         heads (`Mapping[str, HeadConfig]`): The heads' configs.
 
     Returns:
-        `list[Score]`: In the order of tasks and heads, each head's primary metric first. A metric from elsewhere may
-        give several numbers, under names of its own.
+        `list[Score]`: In the order of tasks and heads, each head's metrics as its config has them, then what they
+        give under other names, as `entity_f1` gives `entity_precision`.
 
     Example:
         >>> from mt_transformers import get_head_config
@@ -65,13 +65,12 @@ def find_scores(evaluation: Evaluation, tasks: Mapping[str, Task], heads: Mappin
         for head in task.labels
     }
     named = {start + metric for (_, head), start in starts.items() for metric in heads[head].metric_names}
+    others = {key: max(filter(key.startswith, starts.values()), default="", key=len) for key in evaluation.metrics}
     scores = []
     for (task_name, head), start in starts.items():
         names = list(heads[head].metric_names)
-        if any(name.startswith(DOWNLOADED) for name in names):
-            others = [key for key in evaluation.metrics if key.startswith(start) and key not in named]
-            names += [key.removeprefix(start) for key in others]
         primary = names[0].removeprefix(DOWNLOADED) if names else ""
+        names += [key.removeprefix(start) for key, own in others.items() if own == start and key not in named]
         scores += [
             Score(
                 task_name=task_name,
