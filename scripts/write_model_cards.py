@@ -3,9 +3,9 @@ Train the recipes of this folder, or the demo, and keep the cards of what they g
 
     python scripts/write_model_cards.py demo wnut17 --training.max_steps 100
 
-writes model_cards/mt_transformers_demo.md and model_cards/wnut17.md, each under the name of its recipe's `output_dir`. Any
-value of the recipes can be set, and is then in the cards. With `--folder FOLDER` nothing is trained, and the card of a
-trained folder is kept. MT_TRANSFORMERS_DATA is the folder of the full datasets.
+writes model_cards/mt_transformers_demo.md and model_cards/wnut17.md, each under the name of its recipe's `output_dir`.
+Any value of the recipes can be set, and is then in the cards. With `--folder FOLDER` nothing is trained, and the card
+of a trained folder is kept. MT_TRANSFORMERS_DATA is the folder of the full datasets.
 """
 
 from __future__ import annotations
