@@ -92,7 +92,9 @@ class PublishingMixin(ShardedTrainingMixin, EvaluationMixin):
             language (`str`, *optional*): Code of the language.
             license (`str`, *optional*): Its identifier on the hub.
             tags (`str` or `list[str]`, *optional*): Further tags.
-            model_name (`str`, *optional*): What the model is called.
+            model_name (`str`, *optional*):
+                What the model is called in this card, unless the card's callback says it: [`push_to_hub`] always
+                gives the repository's name.
             finetuned_from (`str`, *optional*): Name of the backbone on the hub.
             dataset_tags (`str` or `list[str]`, *optional*): Names of datasets on the hub.
             tasks, dataset, dataset_args: Must be None: the trainer's tasks say it.
@@ -108,19 +110,19 @@ class PublishingMixin(ShardedTrainingMixin, EvaluationMixin):
         known = self.model_card_callback
         known.language = language or known.language
         known.license = license or known.license
-        known.model_name = model_name or known.model_name
         known.base_model = finetuned_from or known.base_model
         known.tags += _as_list(tags)
         known.dataset_tags += _as_list(dataset_tags)
         if self.is_world_process_zero():
-            self._write_card(Path(str(self.args.output_dir)))
+            self._write_card(Path(str(self.args.output_dir)), model_name)
 
-    def card_contents(self, folder: Path) -> CardContents:
+    def card_contents(self, folder: Path, model_name: str | None = None) -> CardContents:
         """
         Collect what the model card says.
 
         Args:
             folder (`Path`): The folder that the model is saved to.
+            model_name (`str`, *optional*): What the model is called, unless the card's callback says it.
 
         Returns:
             [`CardContents`].
@@ -134,7 +136,9 @@ class PublishingMixin(ShardedTrainingMixin, EvaluationMixin):
         repo_id = self.hub_model_id or self.args.hub_model_id
         # shares that follow the metrics are shown as they were in the first epoch
         mixture = replace(self.mixture)
-        trained = step > 0 and sizes and not self.prepared.streams
+        plan = None
+        if step > 0 and sizes and not self.prepared.streams:
+            plan = plan_training(sizes, self.tasks, mixture, self.args, config.loss_weights, config.loss_reduction)
         name = (repo_id or "").rpartition("/")[2] or folder.resolve().name or "model"
         return CardContents(
             model=self.model,
@@ -142,11 +146,9 @@ class PublishingMixin(ShardedTrainingMixin, EvaluationMixin):
             rows=rows,
             mixture=mixture,
             args=self.args,
-            model_name=known.model_name or name,
+            model_name=known.model_name or model_name or name,
             repo_id=repo_id or name,
-            plan=plan_training(sizes, self.tasks, mixture, self.args, config.loss_weights, config.loss_reduction)
-            if trained
-            else None,
+            plan=plan,
             evaluations=known.evaluations(self.state),
             step=step,
             epochs=float(self.state.epoch or 0.0),
@@ -158,9 +160,9 @@ class PublishingMixin(ShardedTrainingMixin, EvaluationMixin):
             dataset_tags=known.dataset_tags,
         )
 
-    def _write_card(self, folder: Path) -> None:
+    def _write_card(self, folder: Path, model_name: str | None = None) -> None:
         if may_write(folder / CARD_FILE):
-            write_model_card(folder / CARD_FILE, self.card_contents(folder))
+            write_model_card(folder / CARD_FILE, self.card_contents(folder, model_name))
         else:
             warnings.warn(f"{folder / CARD_FILE} was written by hand and is left as it is.", stacklevel=3)
 
@@ -174,11 +176,12 @@ class PublishingMixin(ShardedTrainingMixin, EvaluationMixin):
         Args:
             checkpoint (`Path`): The checkpoint, which is whole.
         """
-        args, earlier = self.args, cast("PushInProgress | None", self.push_in_progress)
-        busy = earlier is not None and not earlier.is_done()
+        args = self.args
         if not self.is_world_process_zero() or args.hub_strategy == HubStrategy.END:
             return
-        if busy and not args.hub_always_push:
+        earlier = cast("PushInProgress | None", self.push_in_progress)
+        pending: list[Any] = [] if earlier is None else [job for job in cast(Any, earlier.jobs) if not job.done()]
+        if pending and not args.hub_always_push:
             return
         self.callback_handler.on_push_begin(args, self.state, self.control)
         folder = Path(str(args.output_dir))
@@ -203,7 +206,6 @@ class PublishingMixin(ShardedTrainingMixin, EvaluationMixin):
             last = args.hub_strategy == HubStrategy.CHECKPOINT
             path = "last-checkpoint" if last else checkpoint.name
             jobs.append(push(folder_path=str(checkpoint), path_in_repo=path, commit_message=f"{message}, checkpoint"))
-        pending = [] if earlier is None else cast(list[Any], earlier.jobs)
         vars(self)["push_in_progress"] = PushInProgress(cast(Any, [*pending, *jobs]))
 
 

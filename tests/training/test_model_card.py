@@ -154,9 +154,7 @@ def test_the_trainers_own_card_takes_no_place(
 ) -> None:
     """What the caller says of the model is kept for later cards."""
     trainer = make_trainer(quiet_model(), two_tasks)
-    trainer.create_model_card(
-        language="en", license="apache-2.0", tags="mine", model_name="My model", finetuned_from="bert-base-uncased"
-    )
+    trainer.create_model_card(language="en", license="apache-2.0", tags="mine", finetuned_from="bert-base-uncased")
     trainer.create_model_card(dataset_tags=["glue"], tags=["yours"])
     trainer.save_model(str(tmp_path / "other"))
     for folder in ("out", "other"):
@@ -164,7 +162,20 @@ def test_the_trainers_own_card_takes_no_place(
         assert (data.language, data.license, data.base_model) == ("en", "apache-2.0", "bert-base-uncased")
         assert data.datasets == ["glue"]
         assert data.tags == ["multi-task", "mt_transformers", "mine", "yours"]
-    assert "# My model" in (tmp_path / "other" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_name_that_the_user_chose_stays(
+    tmp_path: Path, two_tasks: dict[str, Task], quiet_model: Models, make_trainer: Trainers
+) -> None:
+    """`push_to_hub` calls every card by the repository's name."""
+    names = []
+    for known in (MultiTaskModelCardCallback(), MultiTaskModelCardCallback(model_name="My *model*")):
+        trainer = make_trainer(quiet_model(), two_tasks, callbacks=[known])
+        trainer.create_model_card(model_name="repository")
+        names.append((tmp_path / "out" / "README.md").read_text(encoding="utf-8").split("\n# ")[1].split("\n")[0])
+        trainer.create_model_card()
+        names.append((tmp_path / "out" / "README.md").read_text(encoding="utf-8").split("\n# ")[1].split("\n")[0])
+    assert names == ["repository", "out", "My &#42;model&#42;", "My &#42;model&#42;"]
 
 
 @pytest.mark.parametrize("name", ["tasks", "dataset", "dataset_args"])
@@ -205,10 +216,9 @@ def test_a_recipe_leaves_a_page_alone_too(tmp_path: Path, values: dict[str, Any]
     assert (tmp_path / "out" / "model.safetensors").exists()
 
 
-@pytest.mark.parametrize(("writes", "main"), [(True, True), (False, False)])
+@pytest.mark.parametrize("process_index", [0, 1])
 def test_only_the_main_process_writes(
-    writes: bool,
-    main: bool,
+    process_index: int,
     tmp_path: Path,
     two_tasks: dict[str, Task],
     quiet_model: Models,
@@ -216,12 +226,29 @@ def test_only_the_main_process_writes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trainer = make_trainer(quiet_model(), two_tasks)
-    monkeypatch.setattr(type(trainer.args), "process_index", 0 if main else 1)
-    monkeypatch.setattr(type(trainer.args), "local_process_index", 0 if main else 1)
+    for name in ("process_index", "local_process_index"):
+        monkeypatch.setattr(type(trainer.args), name, process_index)
     trainer.create_model_card()
     trainer.save_model(str(tmp_path / "model"))
-    assert (tmp_path / "out" / "README.md").exists() == writes
-    assert (tmp_path / "model" / "README.md").exists() == writes
+    for folder in ("out", "model"):
+        assert (tmp_path / folder / "README.md").exists() == (process_index == 0)
+
+
+def test_another_process_pushes_nothing(
+    tmp_path: Path,
+    two_tasks: dict[str, Task],
+    quiet_model: Models,
+    make_trainer: Trainers,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has no push of its own to wait for either, as the Trainer makes the repository on the main process only."""
+    trainer = make_trainer(quiet_model(), two_tasks)
+    monkeypatch.setattr(type(trainer.args), "process_index", 1)
+    assert not hasattr(trainer, "push_in_progress")
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "config.json").write_text("{}", encoding="utf-8")
+    trainer.push_checkpoint(tmp_path / "checkpoint")
+    assert not (tmp_path / "out" / "config.json").exists()
 
 
 # the recipe
@@ -285,6 +312,17 @@ def test_a_backbone_beside_the_recipe_is_no_name_on_the_hub(
     trainer = build_trainer(loaded(tmp_path, values, "--backbone=models/bert"))
     trainer.create_model_card()
     assert ModelCard.load(tmp_path / "out" / "README.md").data.base_model is None
+
+
+def test_the_recipe_says_which_datasets_are_on_the_hub(
+    tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mt_transformers.training import run
+
+    values["tasks"]["moods"]["dataset"] = {"path": "owner/moods"}
+    in_memory = two_tasks()
+    monkeypatch.setattr(run, "load_splits", lambda name, _: in_memory[name].dataset)
+    assert loaded(tmp_path, values).datasets == {"moods": "owner/moods"}
 
 
 def test_a_datasets_name_on_the_hub_reaches_the_card(tmp_path: Path, values: dict[str, Any]) -> None:
@@ -476,6 +514,8 @@ def test_the_program_of_every_head_type_runs(
     card = ModelCard.load(tmp_path / "model" / "README.md")
     assert {each.task_type for each in card.data.eval_results} <= HUB_TASKS
     assert len(card.data.eval_results) >= len(trainer.head_configs["head"].metric_names)
+    extra = "[vision]" if "images" in task.inputs else ""
+    assert f"\npip install mt_transformers{extra}\n" in card.text
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
     exec(compile(python_of(card), "README.md", "exec"), {})

@@ -85,6 +85,7 @@ def render_model_card(contents: CardContents) -> str:
         num_heads=len(contents.heads),
         fold=len(contents.heads) > _HEADS_SHOWN,
         foreign_modules=sorted(foreign),
+        package=LIBRARY + ("[vision]" if any("images" in task.inputs for task in contents.tasks.values()) else ""),
         usage=usage_example(contents.repo_id, contents.tasks),
         heads=_heads_table(contents),
         backbone_parameters=_count(contents.model.backbone.parameters()),
