@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import InputError
 
@@ -53,13 +53,14 @@ def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from ..inference.export.graph import check_traceable, choose_heads
     from ..inference.export.tracing import ONNX_PACKAGES, check_packages
     from ..modeling import merge_adapters
+    from ..training.adapter_training import is_adapted
 
     check_target(output)
     check_packages(*(ONNX_PACKAGES if arguments.format == "onnx" else ()))
     model, processing_class = load_trained_model(arguments.folder)
     heads = choose_heads(model, None if arguments.heads is None else arguments.heads.split(","))
-    if hasattr(model, "peft_config"):
-        model = merge_adapters(model)
+    if is_adapted(model):
+        model = merge_adapters(cast(Any, model))
     check_traceable(model)
     if arguments.format == "dynamo":
         export_dynamo(model, processing_class, output, heads=heads)

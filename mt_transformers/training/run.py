@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from transformers import set_seed
-from transformers.trainer import TRAINING_ARGS_NAME
 
 from ..configuration import check_name
-from ..data import MixturePlan, complete_heads, label_sources, load_processing, load_splits, plan_mixture
+from ..data import MixturePlan, complete_heads, label_sources, load_processing, load_splits
 from ..errors import InputError, check_known
 from ..heads import HeadConfig, get_head_config
 from ..modeling import MultiTaskModel
 from .arguments import MultiTaskTrainingArguments
 from .checkpoints import last_checkpoint
-from .model_card import write_model_card
+from .model_card import MultiTaskModelCardCallback, may_write, write_model_card
+from .model_card.metadata import hub_dataset, name_on_hub
+from .planning import plan_training
+from .publishing import CARD_FILE
 from .recipe import Recipe
 from .trainer import MultiTaskTrainer
 
@@ -38,11 +42,13 @@ class LoadedRecipe:
         recipe ([`Recipe`]): The recipe, its tasks holding their splits.
         heads (`dict[str, HeadConfig]`): The heads' configs.
         arguments ([`MultiTaskTrainingArguments`]): The training arguments.
+        datasets (`dict[str, str]`, *optional*): For each task whose dataset is on the hub its name there.
     """
 
     recipe: Recipe
     heads: dict[str, HeadConfig]
     arguments: MultiTaskTrainingArguments
+    datasets: dict[str, str] = field(default_factory=dict)
 
 
 def load_recipe(recipe: Recipe, heads: Mapping[str, HeadConfig] | None = None) -> LoadedRecipe:
@@ -67,7 +73,9 @@ def load_recipe(recipe: Recipe, heads: Mapping[str, HeadConfig] | None = None) -
     splits = {name: load_splits(name, task) for name, task in recipe.tasks.items()}
     complete_heads(configs, label_sources(recipe.tasks, splits), all_fed=heads is None)
     tasks = {name: replace(task, dataset=splits[name]) for name, task in recipe.tasks.items()}
-    return LoadedRecipe(recipe=replace(recipe, tasks=tasks), heads=configs, arguments=arguments)
+    origins = {name: hub_dataset(task.dataset) for name, task in recipe.tasks.items()}
+    on_hub = {name: origin for name, origin in origins.items() if origin is not None}
+    return LoadedRecipe(recipe=replace(recipe, tasks=tasks), heads=configs, arguments=arguments, datasets=on_hub)
 
 
 def _training_arguments(values: Mapping[str, Any]) -> MultiTaskTrainingArguments:
@@ -115,19 +123,7 @@ def plan_recipe(loaded: LoadedRecipe) -> MixturePlan:
     sizes = {name: len(split) for name, split in splits.items()}
     if not sizes:
         raise InputError("no task has a train split, so that there is nothing to train on.")
-    return plan_mixture(
-        sizes,
-        recipe.mixture,
-        args.per_device_train_batch_size,
-        {name: list(recipe.tasks[name].labels) for name in sizes},
-        num_epochs=max(1, int(args.num_train_epochs)),
-        seed=args.seed if args.data_seed is None else args.data_seed,
-        num_processes=args.world_size,
-        drop_last=args.dataloader_drop_last,
-        gradient_accumulation_steps=args.gradient_accumulation_steps,
-        loss_weights=recipe.loss_weights,
-        per_row=recipe.loss_reduction == "per_row",
-    )
+    return plan_training(sizes, recipe.tasks, recipe.mixture, args, recipe.loss_weights, recipe.loss_reduction)
 
 
 def build_trainer(loaded: LoadedRecipe) -> MultiTaskTrainer:
@@ -154,6 +150,10 @@ def build_trainer(loaded: LoadedRecipe) -> MultiTaskTrainer:
         tasks={name: list(task.labels) for name, task in recipe.tasks.items()},
         initializer=recipe.initializer,
     )
+    local = str(recipe.backbone).endswith(recipe.base_model) and Path(recipe.backbone).exists()
+    known = MultiTaskModelCardCallback(
+        base_model=None if local else name_on_hub(recipe.base_model), datasets=loaded.datasets
+    )
     words = any("tokens" in task.inputs for task in recipe.tasks.values())
     return MultiTaskTrainer(
         model,
@@ -161,6 +161,7 @@ def build_trainer(loaded: LoadedRecipe) -> MultiTaskTrainer:
         tasks=recipe.tasks,
         mixture=recipe.mixture,
         processing_class=load_processing(recipe.backbone, model.backbone.output_names, words),
+        callbacks=[known],
     )
 
 
@@ -187,30 +188,43 @@ def run_recipe(loaded: LoadedRecipe) -> dict[str, float]:
     for split, prefix in (("validation", "eval"), ("test", "test")):
         if any(split in splits for splits in trainer.splits.values()):
             results |= trainer.evaluate(split=split, metric_key_prefix=prefix)
-    save_folder(trainer, loaded, results)
+    save_folder(trainer, results)
     return results
 
 
-def save_folder(trainer: MultiTaskTrainer, loaded: LoadedRecipe, results: Mapping[str, float]) -> None:
+def save_folder(trainer: MultiTaskTrainer, results: Mapping[str, float]) -> None:
     """
     Save model, tokenizer, model card and results; each file appears whole or not at all.
 
     Args:
         trainer ([`MultiTaskTrainer`]): Holds the trained model.
-        loaded ([`LoadedRecipe`]): What it was trained by.
         results (`Mapping[str, float]`): What came out.
     """
-    folder = Path(str(loaded.arguments.output_dir))
+    args = trainer.args
+    folder = Path(str(args.output_dir))
     unfinished = folder / f".unfinished-{os.getpid()}"
-    trainer.save_model(str(unfinished))
+    # what is pushed is the folder, once it is whole
+    push, args.push_to_hub = args.push_to_hub, False
+    try:
+        trainer.save_model(str(unfinished))
+    finally:
+        args.push_to_hub = push
     if trainer.is_world_process_zero():
-        plan = None if trainer.prepared.streams else plan_recipe(loaded)
-        text = json.dumps(dict(sorted(results.items())), indent=2) + "\n"
+        text = json.dumps(_finite(results), indent=2, sort_keys=True, allow_nan=False) + "\n"
         (unfinished / RESULTS_FILE).write_text(text, encoding="utf-8")
-        write_model_card(unfinished / "README.md", loaded.recipe, plan, trainer, results)
-        # the Trainer's pickled arguments: the card and the recipe say what they say
-        (unfinished / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        if may_write(folder / CARD_FILE):
+            write_model_card(unfinished / CARD_FILE, trainer.card_contents(folder))
+        else:
+            warnings.warn(f"{folder / CARD_FILE} was written by hand and is left as it is.", stacklevel=3)
+            (unfinished / CARD_FILE).unlink()
         for file in sorted(unfinished.iterdir()):
             os.replace(file, folder / file.name)
         shutil.rmtree(unfinished)
     trainer.accelerator.wait_for_everyone()
+    if push:
+        trainer.push_to_hub()
+
+
+def _finite(results: Mapping[str, float]) -> dict[str, float | None]:
+    """The results with None for NaN and infinities, for which JSON has no words."""
+    return {name: value if math.isfinite(value) else None for name, value in results.items()}

@@ -42,7 +42,6 @@ from .compilation import compile_backbone
 from .components import check_components, settings_by_component
 from .data_loaders import data_seed
 from .evaluation import metric_names
-from .evaluation_loop import EvaluationMixin
 from .freezing import (
     check_same_parameters,
     check_trainable,
@@ -60,8 +59,8 @@ from .head_gradients import (
 from .nonfinite import NonFiniteLosses
 from .parallelism import check_parallelism
 from .parameter_groups import ParameterGroupsMixin
+from .publishing import PublishingMixin
 from .sampler_callback import SamplerCallback
-from .sharded_training import ShardedTrainingMixin
 from .sharding import broadcast_model, choose_shards
 from .shared_reading import reading_alike
 from .step_counts import StepCounter, TrainingLog
@@ -69,7 +68,7 @@ from .step_counts import StepCounter, TrainingLog
 __all__ = ["MultiTaskTrainer"]
 
 
-class MultiTaskTrainer(AdapterTrainingMixin, ShardedTrainingMixin, ParameterGroupsMixin, EvaluationMixin):
+class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMixin):
     """
     A `transformers.Trainer` over several tasks.
 
@@ -77,7 +76,7 @@ class MultiTaskTrainer(AdapterTrainingMixin, ShardedTrainingMixin, ParameterGrou
     items in that step, over all micro-batches and processes; heads without a labelled row in the step receive no
     update. While training it logs `loss_<head>` and `share_<task>` beside the Trainer's own entries. A head whose loss
     is NaN or infinite stops the run before a weight is changed, or is skipped in that step, see
-    [`MultiTaskTrainingArguments`].
+    [`MultiTaskTrainingArguments`]. A model that is saved or pushed has a card, see [`MultiTaskModelCardCallback`].
 
     Args:
         model ([`MultiTaskModel`]): The model to train, or the `PeftModel` around it.
@@ -242,6 +241,9 @@ class MultiTaskTrainer(AdapterTrainingMixin, ShardedTrainingMixin, ParameterGrou
         self.accelerator.wait_for_everyone()
         if args.should_save:
             finish_checkpoint(checkpoint, self.sampler_callback.state_dict())
+        if args.push_to_hub:
+            self.push_checkpoint(checkpoint)
+        if args.should_save:
             rotate_checkpoints(run_dir, limit, self.state.best_model_checkpoint, use_mtime=True)
 
     # the loss
