@@ -23,14 +23,23 @@ _PUBLIC = {
     "Mixture": "data",
     "MultiTaskConfig": "configuration",
     "MultiTaskModel": "modeling",
+    "MultiTaskModelCardCallback": "training",
     "MultiTaskModelOutput": "modeling",
     "MultiTaskPipeline": "inference",
     "MultiTaskPredictor": "inference",
     "MultiTaskTrainer": "training",
     "MultiTaskTrainingArguments": "training",
     "Task": "data",
+    "add_task_adapters": "modeling",
+    "export_onnx": "inference.export",
+    "from_native": "inference.native",
     "get_head_config": "heads",
+    "get_peft_model": "modeling",
+    "load_adapted_model": "modeling",
+    "load_model": "inference",
+    "merge_adapters": "modeling",
     "register_head": "heads",
+    "to_native": "inference.native",
 }
 
 __all__ = list(_PUBLIC)
@@ -49,8 +58,17 @@ if TYPE_CHECKING:
     from .heads import register_head as register_head
     from .inference import MultiTaskPipeline as MultiTaskPipeline
     from .inference import MultiTaskPredictor as MultiTaskPredictor
+    from .inference import load_model as load_model
+    from .inference.export import export_onnx as export_onnx
+    from .inference.native import from_native as from_native
+    from .inference.native import to_native as to_native
     from .modeling import MultiTaskModel as MultiTaskModel
     from .modeling import MultiTaskModelOutput as MultiTaskModelOutput
+    from .modeling import add_task_adapters as add_task_adapters
+    from .modeling import get_peft_model as get_peft_model
+    from .modeling import load_adapted_model as load_adapted_model
+    from .modeling import merge_adapters as merge_adapters
+    from .training import MultiTaskModelCardCallback as MultiTaskModelCardCallback
     from .training import MultiTaskTrainer as MultiTaskTrainer
     from .training import MultiTaskTrainingArguments as MultiTaskTrainingArguments
 else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import field, fields
@@ -182,6 +183,9 @@ class MultiTaskConfig(PreTrainedConfig):
         for name in ("heads", "tasks"):
             if name in values:
                 values[name] = {key: values[name][key] for key in getattr(self, name)}
+        if os.path.isabs(str((values.get("backbone_config") or {}).get("_name_or_path", ""))):
+            # a folder of this machine says nothing to others
+            del values["backbone_config"]["_name_or_path"]
         return json.dumps(values, indent=2) + "\n"
 
     @classmethod

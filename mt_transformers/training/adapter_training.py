@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,9 +37,14 @@ class AdapterTrainingMixin(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """As `Trainer._save`; beside adapters the config of the model, which says what heads there are."""
-        super()._save(output_dir, state_dict)
-        if self.args.should_save and is_adapted(self.model):
-            base_model(self.model).config.save_pretrained(output_dir or str(self.args.output_dir))
+        if not is_adapted(self.model):
+            super()._save(output_dir, state_dict)
+            return
+        folder = Path(output_dir or str(self.args.output_dir))
+        with _without_card_of_peft(folder / "README.md"):
+            super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            base_model(self.model).config.save_pretrained(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         # the Trainer's way leaves one of several adapters trained, and heads that are missing as they are
@@ -52,6 +59,17 @@ class AdapterTrainingMixin(Trainer):
             load_adapters(self.model, str(self.state.best_model_checkpoint))  # type: ignore[arg-type]
         else:
             super()._load_best_model()
+
+
+@contextmanager
+def _without_card_of_peft(card: Path) -> Iterator[None]:
+    """Leave a card as it was, or absent: peft writes one of its own whenever adapters are saved."""
+    before = card.read_bytes() if card.exists() else None
+    yield
+    if before is None:
+        card.unlink(missing_ok=True)
+    else:
+        card.write_bytes(before)
 
 
 def is_adapted(model: Any) -> bool:

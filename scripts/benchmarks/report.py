@@ -62,7 +62,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     """
     of, on = report["versions"], report["machine"]
     lines = [
-        "# Benchmark of training",
+        "# Benchmark",
         "",
         f"{on['device']}, {on['processor']}, {on['cores']} cores, {on['threads']} threads; "
         + ", ".join(f"{name} {number}" for name, number in of.items())
