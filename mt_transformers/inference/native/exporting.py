@@ -51,7 +51,7 @@ def to_native(model: MultiTaskModel, head: str) -> PreTrainedModel:
         `PreTrainedModel`: In evaluation mode, with the dtype and on the device of the model.
 
     Raises:
-        InputError: If there is no such head, or no native model with its logits, saying why.
+        InputError: If there is no such head, or no native model with its logits, saying why; or the model has adapters.
 
     Example:
         >>> from transformers import BertConfig
@@ -63,6 +63,8 @@ def to_native(model: MultiTaskModel, head: str) -> PreTrainedModel:
         ('BertForTokenClassification', {0: 'O', 1: 'B-PER', 2: 'I-PER'})
     """
     check_known([head], model.named_heads, "to_native", "head")
+    if hasattr(model, "peft_config"):
+        raise InputError("to_native: the model has adapters, merge them into the backbone (merge_adapters) before.")
     try:
         return _Export(model, head).run()
     except InputError as error:

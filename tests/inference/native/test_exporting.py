@@ -23,6 +23,7 @@ from mt_transformers.configuration import MultiTaskConfig
 from mt_transformers.errors import InputError
 from mt_transformers.inference.native import to_native
 from mt_transformers.inference.native.layouts import LAYOUTS, NativeLayout
+from mt_transformers.modeling import get_peft_model, merge_adapters
 
 LOADED_ALONE = """
 import json, sys
@@ -334,3 +335,15 @@ def test_a_regression_head_without_statistics_is_a_classifier_of_one_number() ->
     native = to_native(model, "head")
     with torch.no_grad():
         assert native(**tiny_backbone_inputs("gpt2")).logits.shape == (3, 1)
+
+
+def test_adapters_are_to_be_merged_first() -> None:
+    peft = pytest.importorskip("peft")
+    model = tiny_model({"slots": {"head_type": "token_classification", "num_labels": 3}})
+    adapted = get_peft_model(model, peft.LoraConfig(r=2, init_lora_weights=False)).eval()
+    with pytest.raises(InputError, match="merge them into the backbone"):
+        to_native(adapted, "slots")
+    inputs = tiny_inputs()
+    wanted = adapted(**inputs)["slots_logits"]
+    native = to_native(merge_adapters(adapted), "slots")
+    torch.testing.assert_close(native(**inputs).logits, wanted, atol=1e-5, rtol=1e-5)
