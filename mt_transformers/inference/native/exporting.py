@@ -51,7 +51,7 @@ def to_native(model: MultiTaskModel, head: str) -> PreTrainedModel:
         `PreTrainedModel`: In evaluation mode, with the dtype and on the device of the model.
 
     Raises:
-        InputError: If there is no such head, or no native model with its logits, saying why; or the model has adapters.
+        InputError: If there is no such head, no native model with its logits (saying why), or the model has adapters.
 
     Example:
         >>> from transformers import BertConfig
