@@ -10,7 +10,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from ..data import Processing, load_processing
 from ..errors import InputError, check_known
-from ..modeling import MultiTaskModel
+from ..modeling import MultiTaskModel, base_model
 from .predictor import MultiTaskPredictor
 
 __all__ = ["PIPELINE_TASK", "MultiTaskPipeline"]
@@ -33,7 +33,7 @@ class MultiTaskPipeline(Pipeline):
     share a batch; answers come in the order of the rows.
 
     Args:
-        model ([`MultiTaskModel`]): The model.
+        model ([`MultiTaskModel`]): The model, or the `PeftModel` around it.
         tokenizer, image_processor, feature_extractor, processor (*optional*):
             What prepares its inputs; without any they are loaded from where the model was loaded.
         heads, top_k, threshold (*optional*): As [`MultiTaskPredictor`] takes them, for all calls.
@@ -63,8 +63,10 @@ class MultiTaskPipeline(Pipeline):
     model: MultiTaskModel
 
     def __init__(self, model: Any, batch_size: int = _BATCH_SIZE, **kwargs: Any) -> None:
-        if not isinstance(model, MultiTaskModel):
-            raise InputError(f"pipeline {PIPELINE_TASK!r}: expected a MultiTaskModel, found {type(model).__name__}.")
+        try:
+            model = base_model(model)
+        except InputError as error:
+            raise InputError(f"pipeline {PIPELINE_TASK!r}: {error}") from error
         super().__init__(model, batch_size=batch_size, **kwargs)
         self.predictor = MultiTaskPredictor(model, self._processing_class(), batch_size)
 

@@ -17,7 +17,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.pt_utils import KeyDataset
 
 from fixtures import tiny_model, tiny_tokenizer
-from mt_transformers import MultiTaskModel, MultiTaskPipeline, MultiTaskPredictor
+from mt_transformers import MultiTaskModel, MultiTaskPipeline, MultiTaskPredictor, get_peft_model
 from mt_transformers.errors import InputError
 from mt_transformers.inference import load_model
 
@@ -124,6 +124,17 @@ def test_a_model_and_a_tokenizer_in_memory() -> None:
     assert set(answer("play")["intent"]) == {"label", "score"}
 
 
+def test_a_model_with_adapters() -> None:
+    peft = pytest.importorskip("peft")
+    model = tiny_model({"intent": {"head_type": "sequence_classification", "num_labels": 2}})
+    adapted = get_peft_model(model, peft.LoraConfig(r=2, init_lora_weights=False))
+    answer = pipeline("multi-task", model=adapted, tokenizer=tiny_tokenizer(), device="cpu")
+    found = answer("play")
+    assert found == MultiTaskPredictor(adapted, tiny_tokenizer())(["play"])[0]
+    with adapted.disable_adapter():
+        assert answer("play") != found
+
+
 @pytest.mark.parametrize(
     ("inputs", "options", "message"),
     [
@@ -169,7 +180,10 @@ def test_a_folder_without_a_tokenizer(trained_folder: Path, tmp_path: Path) -> N
 
 def test_another_model_is_refused(trained_folder: Path) -> None:
     backbone = MultiTaskModel.from_pretrained(trained_folder).backbone.model
-    with pytest.raises(InputError, match="expected a MultiTaskModel, found BertModel"):
+    with pytest.raises(
+        InputError,
+        match="pipeline 'multi-task': expected a multi-task model, or peft's model around one, found BertModel",
+    ):
         pipeline("multi-task", model=backbone, tokenizer=tiny_tokenizer(), device="cpu")
 
 
