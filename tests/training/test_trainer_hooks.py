@@ -52,6 +52,8 @@ TRAINER_SIGNATURES = {
         "dataset_tags=None, dataset=None, dataset_args=None)"
     ),
     "_push_from_checkpoint": "(self, checkpoint_folder)",
+    "_load_from_checkpoint": "(self, resume_from_checkpoint, model=None)",
+    "_load_best_model": "(self)",
     "_has_mixed_mesh_grads": "(self, model)",
     "_save_optimizer_and_scheduler": "(self, output_dir)",
     "_load_optimizer_and_scheduler": "(self, checkpoint)",
