@@ -709,6 +709,16 @@ def test_only_what_was_chosen_and_is_nobodys_business_is_left_out() -> None:
     assert not [private for private in ("/home/me", "hf_secret", "owner/private") if private in text]
 
 
+def test_settings_of_components_are_shown() -> None:
+    args = MultiTaskTrainingArguments(
+        "out", use_cpu=True, learning_rates={"heads": 1e-3}, weight_decays={}, freeze_until={"backbone": 5}
+    )
+    found = changed_arguments(args)
+    assert found["learning_rates"] == {"heads": 1e-3}
+    assert found["freeze_until"] == {"backbone": 5}
+    assert "weight_decays" not in found
+
+
 def test_every_argument_that_holds_free_text_is_known() -> None:
     """A new one of transformers is none that the card shows, unless it is added to those that it may show."""
     args = MultiTaskTrainingArguments("out", use_cpu=True)

@@ -13,6 +13,8 @@ __all__ = ["changed_arguments"]
 _ALWAYS = ("per_device_train_batch_size", "learning_rate", "num_train_epochs", "seed")
 _TEXTS = ("metric_for_best_model", "nonfinite_loss", "train_sampling_strategy", "optim_args")
 """Arguments whose text says something of the training. Any other text may be a path, a token or a name."""
+_BY_COMPONENT = ("learning_rates", "weight_decays", "freeze_until")
+"""Arguments with a number for the backbone and for heads."""
 _OTHER_MATTERS = ("logging_", "log_", "report_", "hub_", "push_", "save_", "ddp_", "dataloader_", "do_", "disable_")
 """Beginnings of arguments that say how a run reports, saves and reads, and nothing of its weights."""
 _OTHERS = frozenset(
@@ -37,7 +39,7 @@ def changed_arguments(args: MultiTaskTrainingArguments) -> dict[str, Any]:
     Find the arguments that make a training what it is: those that differ from the defaults, and a few that every
     reader looks for.
 
-    Only numbers, switches and choices are among them. Paths, tokens and names of repositories are texts, and of texts
+    Only numbers (for components, too), switches and choices are among them. Paths, tokens and names of repositories are texts, and of texts
     only those are taken that are known to be none of these.
 
     Args:
@@ -66,6 +68,8 @@ def changed_arguments(args: MultiTaskTrainingArguments) -> dict[str, Any]:
 def _is_wanted(argument: Field[Any], value: Any) -> bool:
     if not argument.init or argument.name in _OTHERS or argument.name.startswith(_OTHER_MATTERS):
         return argument.name == "dataloader_drop_last"
+    if argument.name in _BY_COMPONENT:
+        return True
     return isinstance(value, bool | int | float | Enum) or (argument.name in _TEXTS and isinstance(value, str))
 
 
