@@ -10,6 +10,10 @@ from torch import nn
 __all__ = ["HeadDict"]
 
 
+_COPIES = "modules_to_save"
+"""Where peft's wrapper has the copies of a module."""
+
+
 class HeadDict(nn.ModuleDict):
     """
     A `nn.ModuleDict` that changes the mode only of heads that are not in it yet.
@@ -55,14 +59,15 @@ class HeadDict(nn.ModuleDict):
         for name in self:
             held = self.held(name)
             # the mode of peft's wrapper says nothing of the copies in it
-            if held.training != mode or self[name].training != mode:
+            if held.training != mode or (_COPIES in held._modules and self[name].training != mode):
                 held.train(mode)
         return self
 
 
 def _look_through(module: nn.Module) -> nn.Module:
     """The head itself, where the module is peft's wrapper around copies of it."""
-    copies = getattr(module, "modules_to_save", None)
+    # not getattr, which looks for long where nothing is, at each step for hundreds of heads
+    copies = cast("nn.ModuleDict | None", module._modules.get(_COPIES))
     if copies is None:
         return module
     if not module.disable_adapters:

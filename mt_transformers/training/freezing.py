@@ -102,10 +102,10 @@ def drop_gradients(model: MultiTaskModel, freeze_until: Mapping[str, int], step:
         freeze_until (`Mapping[str, int]`): For components the number of optimizer steps without a change.
         step (`int`): Number of optimizer steps that were made.
     """
-    parts: dict[str, nn.Module] = {"backbone": model.backbone, **model.named_heads}
     for component, until in freeze_until.items():
         if step < until:
-            parts[component].zero_grad(set_to_none=True)
+            part: nn.Module = model.backbone if component == "backbone" else model.named_heads[component]
+            part.zero_grad(set_to_none=True)
 
 
 def prepare_without_ddp(model: MultiTaskModel, accelerator: Accelerator) -> None:

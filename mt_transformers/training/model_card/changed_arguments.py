@@ -39,8 +39,8 @@ def changed_arguments(args: MultiTaskTrainingArguments) -> dict[str, Any]:
     Find the arguments that make a training what it is: those that differ from the defaults, and a few that every
     reader looks for.
 
-    Only numbers (for components, too), switches and choices are among them. Paths, tokens and names of repositories are texts, and of texts
-    only those are taken that are known to be none of these.
+    Only numbers (of components, too), switches and choices are among them. Paths, tokens and names of repositories are
+    texts, and of texts only those are taken that are known to be none of these.
 
     Args:
         args ([`MultiTaskTrainingArguments`]): The training arguments.
