@@ -75,7 +75,7 @@ def _look_through(module: nn.Module) -> nn.Module:
         # adapters of tasks share their heads, whichever of them is active
         chosen = copies[active[0]] if active else _only(copies)
         if chosen is not None:
-            return cast(nn.Module, chosen)
+            return chosen
     return cast(nn.Module, module.original_module)
 
 
