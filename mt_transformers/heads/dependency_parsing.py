@@ -16,9 +16,9 @@ from ..errors import InputError
 from ..metrics.conllu import ConlluWord, write_conllu
 from .base import IGNORED, EncodedRows, Head, HeadConfig, LabelSource, SourceRow, Word, full_precision
 from .biaffine import BiaffineAttention, BiaffineClassifier
+from .feed_forward import feed_forward
 from .labels import ClassHeadConfig, check_label_feature, element_feature, label_ids
 from .registry import register_head
-from .sequence_classification import feed_forward
 from .spanning_tree import check_tree, single_root_tree
 from .words import first_sub_tokens
 

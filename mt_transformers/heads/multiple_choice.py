@@ -14,8 +14,9 @@ from torch.nn import functional
 from ..errors import InputError
 from .answers import ranked_answers
 from .base import IGNORED, EncodedRows, Head, LabelSource, SourceRow, full_precision
+from .feed_forward import FeedForwardHeadConfig, feed_forward
 from .labels import check_label_feature
-from .pooling import PooledHeadConfig, Pooling
+from .pooling import Pooling
 from .registry import register_head
 from .sequence_pooling import pool_sequences
 
@@ -25,7 +26,7 @@ _NO_LABEL = (None, -1, IGNORED, "")
 
 
 @dataclass(kw_only=True)
-class MultipleChoiceHeadConfig(PooledHeadConfig):
+class MultipleChoiceHeadConfig(FeedForwardHeadConfig):
     """
     Config of [`MultipleChoiceHead`].
 
@@ -34,21 +35,12 @@ class MultipleChoiceHeadConfig(PooledHeadConfig):
     label. A column of digits that counts from 1 has to be changed before: it is refused at the first row whose last
     choice is the right one.
 
-    Args:
-        classifier_dropout (`float`, *optional*, defaults to 0.1): Dropout before the last layer (fraction).
     """
 
     reads: ClassVar[tuple[str, ...]] = ("encoded_text", "encoded_text_decoder")
     task_inputs: ClassVar[tuple[str, ...]] = ("choices",)
     answer_inputs: ClassVar[tuple[str, ...]] = ("choices",)
     multi_sequence: ClassVar[bool] = True
-
-    classifier_dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.classifier_dropout < 1:
-            raise InputError(f"classifier_dropout: expected a fraction in [0, 1), found {self.classifier_dropout!r}.")
 
     @property
     def answer_options(self) -> tuple[str, ...]:
@@ -135,17 +127,19 @@ class MultipleChoiceHead(Head):
 
     def __init__(self, config: MultipleChoiceHeadConfig, hidden_size: int) -> None:
         super().__init__(config, hidden_size)
+        sizes = [hidden_size, *config.hidden_sizes]
         self.pooler = Pooling(config.pooling, hidden_size)
         self.dropout = nn.Dropout(config.classifier_dropout)
+        self.feed_forward = feed_forward(sizes, config.hidden_act, config.classifier_dropout)
         # a softmax is the same whatever is added to all scores: a bias would train on rounding errors
-        self.classifier = nn.Linear(hidden_size, 1, bias=False)
+        self.classifier = nn.Linear(sizes[-1], 1, bias=False)
 
     def forward(
         self, encoded: torch.Tensor, encoded_mask: torch.Tensor, labels: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor]:
         vectors, present = pool_sequences(self.pooler, encoded, encoded_mask)
         # (rows, choices)
-        scores = self.classifier(self.dropout(vectors)).squeeze(-1)
+        scores = self.classifier(self.feed_forward(self.dropout(vectors))).squeeze(-1)
         logits = scores.masked_fill(~present, torch.finfo(scores.dtype).min)
         if labels is None:
             return {"logits": logits}

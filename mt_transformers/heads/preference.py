@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..errors import InputError
 from .base import EncodedRows, Head, LabelSource, SourceRow, full_precision, item_mask
+from .feed_forward import FeedForwardHeadConfig, feed_forward
 from .number_labels import read_numbers
-from .pooling import PooledHeadConfig, Pooling
+from .pooling import Pooling
 from .registry import register_head
 from .sequence_pooling import pool_sequences
 
@@ -23,7 +23,7 @@ __all__ = ["PreferenceHead", "PreferenceHeadConfig"]
 
 
 @dataclass(kw_only=True)
-class PreferenceHeadConfig(PooledHeadConfig):
+class PreferenceHeadConfig(FeedForwardHeadConfig):
     """
     Config of [`PreferenceHead`].
 
@@ -31,21 +31,12 @@ class PreferenceHeadConfig(PooledHeadConfig):
     of the rejected one, 0 or more; a row whose margin is missing trains nothing. Without a column every row trains,
     with margin 0.
 
-    Args:
-        classifier_dropout (`float`, *optional*, defaults to 0.1): Dropout before the last layer (fraction).
     """
 
     reads: ClassVar[tuple[str, ...]] = ("encoded_text", "encoded_text_decoder")
     task_inputs: ClassVar[tuple[str, ...]] = ("chosen", "rejected")
     label_column: ClassVar[Literal["required", "optional", "none"]] = "optional"
     multi_sequence: ClassVar[bool] = True
-
-    classifier_dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.classifier_dropout < 1:
-            raise InputError(f"classifier_dropout: expected a fraction in [0, 1), found {self.classifier_dropout!r}.")
 
     @property
     def default_metrics(self) -> tuple[str, ...]:
@@ -108,17 +99,19 @@ class PreferenceHead(Head):
 
     def __init__(self, config: PreferenceHeadConfig, hidden_size: int) -> None:
         super().__init__(config, hidden_size)
+        sizes = [hidden_size, *config.hidden_sizes]
         self.pooler = Pooling(config.pooling, hidden_size)
         self.dropout = nn.Dropout(config.classifier_dropout)
+        self.feed_forward = feed_forward(sizes, config.hidden_act, config.classifier_dropout)
         # the loss knows differences only: a bias would train on rounding errors
-        self.classifier = nn.Linear(hidden_size, 1, bias=False)
+        self.classifier = nn.Linear(sizes[-1], 1, bias=False)
 
     def forward(
         self, encoded: torch.Tensor, encoded_mask: torch.Tensor, labels: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor]:
         vectors, present = pool_sequences(self.pooler, encoded, encoded_mask)
         # (rows, sequences)
-        rewards = self.classifier(self.dropout(vectors)).squeeze(-1)
+        rewards = self.classifier(self.feed_forward(self.dropout(vectors))).squeeze(-1)
         outputs = {"logits": rewards.masked_fill(~present, torch.finfo(rewards.dtype).min)}
         if labels is not None:
             outputs["row_losses"] = _pair_losses(full_precision(rewards), present, labels)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers.activations import ACT2FN
 
 from ..errors import InputError
 from .base import EncodedRows, Head, LabelSource, SourceRow, full_precision, item_mask
+from .feed_forward import FeedForwardHeadConfig, feed_forward
 from .labels import element_feature
-from .pooling import PooledHeadConfig, Pooling
+from .pooling import Pooling
 from .registry import register_head
-from .sequence_classification import feed_forward
 
 __all__ = ["RegressionHead", "RegressionHeadConfig"]
 
@@ -31,7 +30,7 @@ _LOSSES: dict[str, Callable[..., torch.Tensor]] = {
 
 
 @dataclass(kw_only=True)
-class RegressionHeadConfig(PooledHeadConfig):
+class RegressionHeadConfig(FeedForwardHeadConfig):
     """
     Config of [`RegressionHead`].
 
@@ -44,9 +43,6 @@ class RegressionHeadConfig(PooledHeadConfig):
             `std` are 0 and 1 unless they are given.
         mean (`list[float]`, *optional*): Mean of each target, in its unit.
         std (`list[float]`, *optional*): Standard deviation of each target, in its unit.
-        classifier_dropout (`float`, *optional*, defaults to 0.1): Dropout before the last layer (fraction).
-        hidden_sizes (`list[int]`, *optional*): Sizes of feed-forward layers between pooling and the last layer.
-        hidden_act (`str`, *optional*, defaults to `"gelu"`): Activation behind each of them.
     """
 
     num_targets: int = 1
@@ -54,9 +50,6 @@ class RegressionHeadConfig(PooledHeadConfig):
     standardize: bool = True
     mean: list[float] | None = None
     std: list[float] | None = None
-    classifier_dropout: float = 0.1
-    hidden_sizes: list[int] = field(default_factory=list)
-    hidden_act: str = "gelu"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,10 +57,6 @@ class RegressionHeadConfig(PooledHeadConfig):
             raise InputError(f"num_targets: expected at least 1, found {self.num_targets}.")
         if self.loss_type not in get_args(LossType):
             raise InputError(f"loss_type: expected one of {', '.join(get_args(LossType))}, found {self.loss_type!r}.")
-        if not 0 <= self.classifier_dropout < 1:
-            raise InputError(f"classifier_dropout: expected a fraction in [0, 1), found {self.classifier_dropout!r}.")
-        if self.hidden_act not in ACT2FN:
-            raise InputError(f"hidden_act: expected one of {', '.join(ACT2FN)}, found {self.hidden_act!r}.")
         for name in ("mean", "std"):
             values = getattr(self, name)
             if values is not None and len(values) != self.num_targets:

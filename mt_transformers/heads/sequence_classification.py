@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers.activations import ACT2FN
 
 from ..errors import InputError
 from .answers import ranked_answers
 from .base import IGNORED, EncodedRows, Head, LabelSource, SourceRow, full_precision, item_mask
+from .feed_forward import FeedForwardHeadConfig, feed_forward
 from .labels import ClassHeadConfig, balanced_weights, check_label_feature, element_feature, label_ids
-from .pooling import PooledHeadConfig, Pooling
+from .pooling import Pooling
 from .registry import register_head
 
-__all__ = ["SequenceClassificationHead", "SequenceClassificationHeadConfig", "feed_forward"]
+__all__ = ["SequenceClassificationHead", "SequenceClassificationHeadConfig"]
 
 _PROBLEM_TYPES = ("single_label_classification", "multi_label_classification")
 
 
 @dataclass(kw_only=True)
-class SequenceClassificationHeadConfig(PooledHeadConfig, ClassHeadConfig):
+class SequenceClassificationHeadConfig(FeedForwardHeadConfig, ClassHeadConfig):
     """
     Config of [`SequenceClassificationHead`].
 
     Args:
         problem_type (`str`, *optional*, defaults to `"single_label_classification"`):
             That, or `"multi_label_classification"`, where an item is one yes or no: a row has `num_labels` of them.
-        classifier_dropout (`float`, *optional*, defaults to 0.1): Dropout before the classifier (fraction).
-        hidden_sizes (`list[int]`, *optional*): Sizes of feed-forward layers between pooling and classifier.
-        hidden_act (`str`, *optional*, defaults to `"gelu"`): Activation behind each of them.
         class_weights (`list[float]`, `dict[str, float]` or `"balanced"`, *optional*):
             Weight of each class in the loss; for multi-label rows the weight of a present label against an absent
             one. `"balanced"` takes them from the training rows. A mean still divides by the number of items, so that
@@ -45,9 +41,6 @@ class SequenceClassificationHeadConfig(PooledHeadConfig, ClassHeadConfig):
     """
 
     problem_type: Literal["single_label_classification", "multi_label_classification"] = "single_label_classification"
-    classifier_dropout: float = 0.1
-    hidden_sizes: list[int] = field(default_factory=list)
-    hidden_act: str = "gelu"
     class_weights: list[float] | dict[str, float] | Literal["balanced"] | None = None
     label_smoothing: float = 0.0
     threshold: float = 0.5
@@ -58,11 +51,9 @@ class SequenceClassificationHeadConfig(PooledHeadConfig, ClassHeadConfig):
             raise InputError(
                 f"problem_type: expected one of {', '.join(_PROBLEM_TYPES)}, found {self.problem_type!r}."
             )
-        for name in ("classifier_dropout", "label_smoothing", "threshold"):
+        for name in ("label_smoothing", "threshold"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}: expected a fraction in [0, 1), found {getattr(self, name)!r}.")
-        if self.hidden_act not in ACT2FN:
-            raise InputError(f"hidden_act: expected one of {', '.join(ACT2FN)}, found {self.hidden_act!r}.")
         if self.num_labels is not None:
             self._check_weights()
 
@@ -166,28 +157,6 @@ class SequenceClassificationHeadConfig(PooledHeadConfig, ClassHeadConfig):
             return predictions[kept].astype(np.int64), labels[kept].astype(np.int64)
         kept = labels != IGNORED
         return predictions[kept], labels[kept]
-
-
-def feed_forward(sizes: Sequence[int], hidden_act: str, dropout: float) -> nn.Sequential:
-    """
-    Feed-forward layers, each followed by its activation and dropout.
-
-    Args:
-        sizes (`Sequence[int]`): Size of the input, then of each layer.
-        hidden_act (`str`): Name of the activation, as transformers spells it.
-        dropout (`float`): Dropout behind each activation (fraction).
-
-    Returns:
-        `nn.Sequential`: The layers; empty for a single size.
-
-    Example:
-        >>> len(feed_forward([8, 4], "relu", 0.1)), len(feed_forward([8], "relu", 0.1))
-        (3, 0)
-    """
-    layers: list[nn.Module] = []
-    for size, next_size in pairwise(sizes):
-        layers += [nn.Linear(size, next_size), ACT2FN[hidden_act], nn.Dropout(dropout)]
-    return nn.Sequential(*layers)
 
 
 @register_head("sequence_classification")

@@ -132,11 +132,20 @@ _SCORE = NativeLayout(modules={"output": "score"})
 _QA_OUTPUTS = NativeLayout(modules={"output": "qa_outputs"})
 _QA_OF_DECODER = replace(_QA_OUTPUTS, input="encoded_text_decoder")
 
-_FIRST_TOKEN = replace(_CLASSIFIER, fields={"pooling": ("cls",)})
-_SUMMARY = replace(
-    _FIRST_TOKEN,
-    settings={"summary_type": "first", "summary_use_proj": False, "summary_activation": "linear"},
-)
+_CHOICES = {
+    "bert": _TANH_POOLER,
+    "roberta": _TANH_POOLER,
+    "xlm-roberta": _TANH_POOLER,
+    "mpnet": _TANH_POOLER,
+    "albert": _POOLED_TEXTS["albert"],
+    "distilbert": _POOLED_TEXTS["distilbert"],
+    "deberta-v2": _POOLED_TEXTS["deberta-v2"],
+    "electra": NativeLayout(
+        modules={"dense": "sequence_summary.summary", "output": "classifier"},
+        fields={"pooling": ("cls",), "hidden_act": ("gelu",)},
+        settings={"summary_type": "first", "summary_use_proj": True, "summary_activation": "gelu"},
+    ),
+}
 
 _EPS = OfConfig("layer_norm_eps")
 _BERT_MLM = NativeLayout(
@@ -185,7 +194,7 @@ LAYOUTS: dict[str, dict[str, NativeLayout]] = {
     "audio_classification": {"wav2vec2": _PROJECTED_MEAN},
     "token_classification": {"bert": _CLASSIFIER, "llama": _SCORE},
     "question_answering": {"bert": _QA_OUTPUTS, "modernbert": _CLASSIFIER, "bart": _QA_OF_DECODER},
-    "multiple_choice": {"electra": _SUMMARY, "bert": _FIRST_TOKEN},
+    "multiple_choice": _CHOICES,
     "masked_language_modeling": _MASKED,
     "causal_language_modeling": {"gpt2": NativeLayout(modules={})},
 }

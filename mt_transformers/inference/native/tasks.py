@@ -60,7 +60,7 @@ TASKS = (
         heads={
             "sequence_classification": _CLASSIFIER,
             "regression": _REGRESSOR,
-            "preference": {"output": "classifier"},
+            "preference": _CLASSIFIER,
         },
     ),
     NativeTask(
@@ -101,7 +101,7 @@ TASKS = (
         name="multiple_choice",
         auto_class="AutoModelForMultipleChoice",
         models=MODEL_FOR_MULTIPLE_CHOICE_MAPPING,
-        heads={"multiple_choice": {"output": "classifier"}},
+        heads={"multiple_choice": _CLASSIFIER},
     ),
     NativeTask(
         name="masked_language_modeling",

@@ -36,6 +36,8 @@ SEQUENCE: dict[str, dict[str, Any]] = {
 TOKENS = ("bert", "albert", "roberta", "xlm-roberta", "mpnet", "deberta-v2", "electra", "distilbert")
 DECODERS = ("gpt2", "llama", "qwen2", "gemma")
 
+CHOOSING = ("pooling", "hidden_sizes", "hidden_act")
+
 HEADS: dict[str, dict[str, dict[str, Any]]] = {
     "AutoModelForSequenceClassification": SEQUENCE,
     "AutoModelForTokenClassification": {
@@ -46,7 +48,10 @@ HEADS: dict[str, dict[str, dict[str, Any]]] = {
         **{family: {"head_type": "question_answering"} for family in (*TOKENS, "gpt2", "llama", "qwen2")},
         **{family: {"head_type": "question_answering", **DECODER} for family in ("t5", "mt5", "bart", "mbart")},
     },
-    "AutoModelForMultipleChoice": {"electra": {"head_type": "multiple_choice", "pooling": "cls"}},
+    "AutoModelForMultipleChoice": {
+        family: {"head_type": "multiple_choice", **{key: SEQUENCE[family][key] for key in CHOOSING}}
+        for family in TOKENS
+    },
     "AutoModelForMaskedLM": {
         **{family: {"head_type": "masked_language_modeling"} for family in TOKENS},
         "albert": {"head_type": "masked_language_modeling", "hidden_act": "gelu_new"},

@@ -67,7 +67,7 @@ def test_the_difference_is_a_share_of_the_largest_logit() -> None:
 
 
 def test_scores_of_choices_count_by_their_differences() -> None:
-    model = head_model("electra", head={"head_type": "multiple_choice", "pooling": "cls"})
+    model = head_model("electra", head=HEADS["AutoModelForMultipleChoice"]["electra"])
     native: Any = to_native(model, "head").double()
     model = model.double()
     nn.init.constant_(native.classifier.bias, 0.5)

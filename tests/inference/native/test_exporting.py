@@ -117,11 +117,18 @@ def test_statistics_of_targets_become_part_of_the_last_layer(num_targets: int) -
     assert (native.config.problem_type, native.config.num_labels) == ("regression", num_targets)
 
 
-def test_rewards_become_a_classifier_with_one_output() -> None:
-    model = head_model("llama", reward={"head_type": "preference"})
+@pytest.mark.parametrize(
+    ("family", "head"),
+    [
+        ("llama", {"head_type": "preference"}),
+        ("bert", {"head_type": "preference", "pooling": "cls", "hidden_sizes": [32], "hidden_act": "tanh"}),
+    ],
+)
+def test_rewards_become_a_classifier_with_one_output(family: str, head: dict[str, Any]) -> None:
+    model = head_model(family, reward=head)
     native = to_native(model, "reward")
-    assert type(native).__name__ == "LlamaForSequenceClassification"
-    assert_alike(both_logits(native, model, "reward", "llama"))
+    assert type(native).__name__ == f"{family.capitalize()}ForSequenceClassification"
+    assert_alike(both_logits(native, model, "reward", family))
 
 
 @pytest.mark.parametrize("family", ["vit", "wav2vec2"])
@@ -245,7 +252,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("bert", {"head_type": "token_classification", "num_labels": 3, "crf": True}, "conditional random field"),
     ("bert", {"head_type": "sentence_similarity"}, "no model that does what a 'sentence_similarity' head"),
     ("bert", {"head_type": "preference", "pooling": "cls"}, "has 1 hidden layer.*the head has no hidden layer"),
-    ("bert", {"head_type": "multiple_choice", "pooling": "cls"}, "has bert.pooler.dense.weight.*nothing of the head"),
+    ("bert", {"head_type": "multiple_choice", "pooling": "cls"}, "has 1 hidden layer.*the head has no hidden layer"),
     ("deberta-v2", {"head_type": "preference", "pooling": "cls"}, "has 1 hidden layer.*the head has no hidden layer"),
     ("albert", {"head_type": "masked_language_modeling"}, "hidden_act gelu_new.*the head has hidden_act gelu,"),
     ("modernbert", sequence(pooling="mean"), "ModernBertForSequenceClassification has head.dense.weight"),

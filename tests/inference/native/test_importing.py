@@ -183,8 +183,6 @@ def test_a_head_over_another_vocabulary_is_refused() -> None:
     ("auto_class", "family", "message"),
     [
         (SEQUENCE, "modernbert", "ModernBertForSequenceClassification has head.dense.weight, head.norm.weight"),
-        ("AutoModelForMultipleChoice", "bert", "has bert.pooler.dense.weight, bert.pooler.dense.bias, which nothing"),
-        ("AutoModelForMultipleChoice", "electra", "has summary_use_proj True, a head can only be False"),
         ("AutoModelForImageClassification", "clip", "CLIPForImageClassification answers otherwise"),
         ("AutoModelForImageClassification", "dinov2", r"classifier.weight has the shape \(3, 64\)"),
         ("AutoModelForCausalLM", "llama", "LlamaForCausalLM has lm_head.weight, which nothing of the head stands for"),
@@ -287,3 +285,9 @@ def _load(auto_class: str, folder: str) -> PreTrainedModel:
 
     model: PreTrainedModel = getattr(transformers, auto_class).from_pretrained(folder)
     return model.eval()
+
+
+def test_a_summary_of_another_token_is_refused() -> None:
+    native = native_model("AutoModelForMultipleChoice", "electra", summary_type="last")
+    with pytest.raises(InputError, match="has summary_type last, a head can only be first"):
+        from_native({"head": native})
