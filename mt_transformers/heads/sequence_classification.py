@@ -38,12 +38,15 @@ class SequenceClassificationHeadConfig(FeedForwardHeadConfig, ClassHeadConfig):
             the losses of the optimizer step's parts add up.
         label_smoothing (`float`, *optional*, defaults to 0.0): Szegedy et al. (2016), section 7 (fraction).
         threshold (`float`, *optional*, defaults to 0.5): Probability from which a label of several counts as present.
+        classifier_bias (`bool`, *optional*, defaults to `True`):
+            Whether the classifier has a bias; the classifiers that transformers puts on decoders have none.
     """
 
     problem_type: Literal["single_label_classification", "multi_label_classification"] = "single_label_classification"
     class_weights: list[float] | dict[str, float] | Literal["balanced"] | None = None
     label_smoothing: float = 0.0
     threshold: float = 0.5
+    classifier_bias: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,6 +54,8 @@ class SequenceClassificationHeadConfig(FeedForwardHeadConfig, ClassHeadConfig):
             raise InputError(
                 f"problem_type: expected one of {', '.join(_PROBLEM_TYPES)}, found {self.problem_type!r}."
             )
+        if type(self.classifier_bias) is not bool:
+            raise InputError(f"classifier_bias: expected true or false, found {self.classifier_bias!r}.")
         for name in ("label_smoothing", "threshold"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}: expected a fraction in [0, 1), found {getattr(self, name)!r}.")
@@ -179,7 +184,7 @@ class SequenceClassificationHead(Head):
         self.pooler = Pooling(config.pooling, hidden_size)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.feed_forward = feed_forward(sizes, config.hidden_act, config.classifier_dropout)
-        self.classifier = nn.Linear(sizes[-1], num_labels)
+        self.classifier = nn.Linear(sizes[-1], num_labels, bias=config.classifier_bias)
 
     def forward(
         self, encoded: torch.Tensor, encoded_mask: torch.Tensor, labels: torch.Tensor | None = None

@@ -168,6 +168,7 @@ CASES = {
     "classes weights": classes(class_weights=[0.5, 2.0, 3.0]),
     "classes smoothing": classes(label_smoothing=0.1),
     "classes feed-forward": classes(hidden_sizes=[6, 3], hidden_act="tanh"),
+    "classes without a bias": classes(classifier_bias=False),
     "label sets": label_sets(),
     "label sets weights": label_sets(class_weights=[0.5, 2.0, 3.0], label_smoothing=0.1, threshold=0.25),
     "label sets feed-forward": label_sets(hidden_sizes=[3], pooling="attention"),

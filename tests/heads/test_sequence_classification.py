@@ -255,3 +255,10 @@ def test_threshold_and_top_k_of_several_labels() -> None:
     assert decoded(config, odds, threshold=0) == [found]
     assert decoded(config, odds, threshold=0.2, top_k=1) == [found[:1]]
     assert decoded(config, odds, top_k=1) == [found[:1]]
+
+
+def test_a_classifier_without_a_bias() -> None:
+    config = SequenceClassificationHeadConfig(id2label=["a", "b"], pooling="mean", classifier_bias=False)
+    assert [name for name, _ in SequenceClassificationHead(config, 4).named_parameters()] == ["classifier.weight"]
+    with pytest.raises(InputError, match="classifier_bias: expected true or false, found 0"):
+        SequenceClassificationHeadConfig(id2label=["a", "b"], classifier_bias=0)

@@ -170,7 +170,8 @@ class _Export:
                 return f"its {name} has the shape {tuple(own.shape)}, that of {self.label} {shapes[native_name]}."
         for name, value in self.head.state_dict().items():
             if name not in placement.head.values() and bool(value.any()):
-                return f"its {name} is not zero, and {self.label} has no place for it."
+                hint = " Train it with classifier_bias: false." if hasattr(head, "classifier_bias") else ""
+                return f"its {name} is not zero, and {self.label} has no place for it.{hint}"
         return self._rounded()
 
     def _rounded(self) -> str | None:

@@ -200,6 +200,7 @@ def _head_fields(
     values["hidden_sizes"] = [own_weights(native)[name].shape[0] for name in dense]
     values["id2label"], values["num_targets"] = dict(config.id2label or {}), config.num_labels
     values["standardize"] = False
+    values["classifier_bias"] = "classifier.bias" in placement.head.values()
     if config.problem_type is not None:
         values["problem_type"] = config.problem_type
     dropout = getattr(config, "classifier_dropout", None)

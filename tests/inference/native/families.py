@@ -30,7 +30,7 @@ SEQUENCE: dict[str, dict[str, Any]] = {
     },
     "electra": sequence(pooling="cls", hidden_sizes=[32], hidden_act="gelu"),
     "distilbert": sequence(pooling="cls", hidden_sizes=[32], hidden_act="relu"),
-    **{family: sequence(pooling="last") for family in ("gpt2", "llama", "qwen2", "gemma")},
+    **{family: sequence(pooling="last", classifier_bias=False) for family in ("gpt2", "llama", "qwen2", "gemma")},
     **{family: sequence(pooling="last", **HIDDEN, **DECODER) for family in ("t5", "mt5", "bart", "mbart")},
 }
 TOKENS = ("bert", "albert", "roberta", "xlm-roberta", "mpnet", "deberta-v2", "electra", "distilbert")
@@ -76,12 +76,12 @@ PAIRS = [(auto_class, family) for auto_class, families in HEADS.items() for fami
 
 
 def head_model(family: str, seed: int = 0, **heads: dict[str, Any]) -> MultiTaskModel:
-    """A model of a family whose heads have large random weights; a classifier of a decoder has no bias."""
+    """A model of a family whose heads have large random weights; a decoder's classifier has no bias, or one of 0."""
     torch.manual_seed(seed)
     model = MultiTaskModel(MultiTaskConfig(backbone_config=tiny_backbone_config(family), heads=heads)).eval()
     for head in model.named_heads.values():
         randomize(head)
-        if family in DECODERS and head.config.head_type == "sequence_classification":
+        if family in DECODERS and head.config.head_type == "sequence_classification" and head.config.classifier_bias:
             nn.init.zeros_(head.classifier.bias)
     return model
 

@@ -275,7 +275,7 @@ def test_heads_without_a_counterpart_are_refused(family: str, head: dict[str, An
 def test_a_bias_needs_a_place() -> None:
     model = head_model("llama", head=sequence())
     nn.init.ones_(model.named_heads["head"].classifier.bias)
-    with pytest.raises(InputError, match=r"its classifier\.bias is not zero, and LlamaFor\w+ has no place"):
+    with pytest.raises(InputError, match=r"LlamaFor\w+ has no place for it\. Train it with classifier_bias: false"):
         to_native(model, "head")
 
 

@@ -291,3 +291,9 @@ def test_a_summary_of_another_token_is_refused() -> None:
     native = native_model("AutoModelForMultipleChoice", "electra", summary_type="last")
     with pytest.raises(InputError, match="has summary_type last, a head can only be first"):
         from_native({"head": native})
+
+
+def test_a_classifier_of_a_decoder_stays_without_a_bias() -> None:
+    model = from_native({"head": native_model("AutoModelForSequenceClassification", "llama")})
+    assert model.config.heads["head"]["classifier_bias"] is False
+    assert model.named_heads["head"].classifier.bias is None
