@@ -71,6 +71,7 @@ class MultiTaskModel(AdaptedHeadsMixin, TaskAdaptersMixin, ReportingMixin, Surge
         self.heads = HeadDict({name: build_head(config, name, self.backbone.info) for name in config.heads or {}})
         self.main_input_name = self.backbone.model.main_input_name
         self.supports_gradient_checkpointing = self.backbone.model.supports_gradient_checkpointing
+        self.add_model_tags(["multi-task", "mt_transformers"])
         self._freeze_unread()
         self._router = ArgumentRouter(config, {"backbone": self.backbone, **dict(self.heads.items())})
         self.post_init()

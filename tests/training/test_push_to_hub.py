@@ -155,3 +155,10 @@ def test_a_model_without_its_trainer_is_pushed_as_any_other(hub: LocalHub, tmp_p
     assert {path.name for path in folder.iterdir()} == MODEL_FILES
     assert list(MultiTaskModel.from_pretrained(folder).heads) == ["intent", "slots", "mood"]
     assert AutoTokenizer.from_pretrained(folder)("play dido").input_ids == [2, 24, 8, 3]
+
+
+def test_a_model_that_is_pushed_by_itself_is_tagged(hub: LocalHub, logits: dict[str, list[list[float]]]) -> None:
+    """Its card is that of transformers, for a model alone knows neither tasks nor results."""
+    card = ModelCard(hub.repositories["owner/bare"]["README.md"].decode())
+    assert card.data.tags == ["multi-task", "mt_transformers"]
+    assert MultiTaskModel.model_tags is None
