@@ -110,7 +110,8 @@ class Backbone(nn.Module):
     def max_positions(self) -> int | None:
         """Length of the longest text that the backbone reads (tokens); None if it says none."""
         positions: int | None = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        if positions is None:
+        # XLNet's -1 stands for any number
+        if positions is None or positions < 0:
             return None
         return positions - find_first_position(self.model)
 

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 from ..errors import InputError, check_known
+from .arguments import MultiTaskTrainingArguments
 
-__all__ = ["ALL_HEADS", "check_components", "find_component", "settings_by_component"]
+__all__ = ["ALL_HEADS", "check_components", "check_settings", "find_component", "settings_by_component"]
 
 ALL_HEADS = "heads"
 """What stands for all heads in such settings."""
@@ -40,6 +41,21 @@ backbone, heads, intent.
     check_known(settings, ["backbone", ALL_HEADS, *heads], where, "component")
     if ALL_HEADS in settings and ALL_HEADS in heads:
         raise InputError(f"{where}: {ALL_HEADS!r} means all heads, but one of them has that name: name each head.")
+
+
+def check_settings(args: MultiTaskTrainingArguments, heads: Collection[str]) -> None:
+    """
+    Refuse training arguments for components that the model does not have.
+
+    Args:
+        args ([`MultiTaskTrainingArguments`]): The training arguments.
+        heads (`Collection[str]`): Names of the heads.
+
+    Raises:
+        InputError: As [`check_components`].
+    """
+    for where in ("learning_rates", "weight_decays", "freeze_until"):
+        check_components(getattr(args, where), heads, where)
 
 
 def settings_by_component(settings: Mapping[str, Setting], heads: Collection[str]) -> dict[str, Setting]:

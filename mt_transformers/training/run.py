@@ -21,6 +21,7 @@ from ..heads import HeadConfig, get_head_config
 from ..modeling import MultiTaskModel
 from .arguments import MultiTaskTrainingArguments
 from .checkpoints import last_checkpoint
+from .components import check_settings
 from .model_card import MultiTaskModelCardCallback, may_write, write_model_card
 from .model_card.metadata import hub_dataset, name_on_hub
 from .planning import plan_training
@@ -69,6 +70,8 @@ def load_recipe(recipe: Recipe, heads: Mapping[str, HeadConfig] | None = None) -
     arguments = _training_arguments(recipe.training)
     for name in recipe.heads:
         check_name(name, "head")
+    if heads is None:
+        check_settings(arguments, recipe.heads)
     configs = dict(heads or {name: get_head_config(name, values) for name, values in recipe.heads.items()})
     splits = {name: load_splits(name, task) for name, task in recipe.tasks.items()}
     complete_heads(configs, label_sources(recipe.tasks, splits), all_fed=heads is None)

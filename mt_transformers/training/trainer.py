@@ -39,7 +39,7 @@ from .adapter_training import (
 from .arguments import MultiTaskTrainingArguments
 from .checkpoints import begin_checkpoint, check_whole, finish_checkpoint, last_checkpoint, mixture_state
 from .compilation import compile_backbone
-from .components import check_components, settings_by_component
+from .components import check_settings, settings_by_component
 from .data_loaders import data_seed
 from .evaluation import metric_names
 from .freezing import (
@@ -311,8 +311,7 @@ def _check_given(args: Any, processing_class: Any) -> None:
 
 
 def _check_settings(args: MultiTaskTrainingArguments, heads: list[str], optimizers: Any) -> None:
-    for where in ("learning_rates", "weight_decays", "freeze_until"):
-        check_components(getattr(args, where), heads, where)
+    check_settings(args, heads)
     if (args.learning_rates or args.weight_decays) and optimizers is not None and optimizers[0] is not None:
         raise InputError("learning_rates, weight_decays: an optimizer of your own has its groups already.")
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import XLNetConfig
 
 from backbones import ENCODER_DECODERS, TEXT, TEXT_DECODERS, TEXT_ENCODERS, TEXTS, tiny_backbone, tiny_backbone_inputs
 from fixtures import SPECIAL_TOKENS
+from mt_transformers import Backbone
 from mt_transformers.backbone.padding import rotate
 
 PAD = 0
@@ -157,3 +159,9 @@ def test_the_longest_text_is_read(family: str) -> None:
     # they count from behind the index of padding, which MPNet has fixed
     unused = {"roberta": 1, "xlm-roberta": 1, "mpnet": 2}
     assert length == TEXT["max_position_embeddings"] - unused.get(family, 0)
+
+
+def test_a_config_without_a_longest_text() -> None:
+    config = XLNetConfig(d_model=8, n_layer=1, n_head=2, d_inner=8, vocab_size=9)
+    assert config.max_position_embeddings == -1
+    assert Backbone.from_config(config).max_positions is None

@@ -82,6 +82,7 @@ def test_heads_of_a_trained_model_take_the_place_of_the_recipes(tmp_path: Path, 
         ("--training.remove_unused_columns=true", "remove_unused_columns: expected False"),
         ("--training.learning_rate=high", "training"),
         ("--training.num_train_epochs=some", "training"),
+        ("--training.learning_rates.nood=0.1", "learning_rates: unknown component 'nood', did you mean 'mood'"),
         ("--heads.more.head_type=sequence_classification", "head 'more': no task has labels for it"),
         ("--heads.a-b.head_type=regression", "head 'a-b': expected an identifier"),
         (

@@ -147,9 +147,7 @@ def _text(model: MultiTaskModel, generator: torch.Generator) -> dict[str, torch.
         raise InputError("the backbone's config has no vocab_size, so that no rows can be made up to compare.")
     special = {getattr(config, name, None) for name in _SPECIAL_TOKENS}
     known = torch.tensor([each for each in range(min(vocab_size, 1000)) if each not in special])
-    positions = model.backbone.max_positions
-    # XLNet's config has -1 for any number of positions
-    longest = min(_LENGTHS[0], positions) if positions is not None and positions > 0 else _LENGTHS[0]
+    longest = min(_LENGTHS[0], model.backbone.max_positions or _LENGTHS[0])
     lengths = torch.tensor(_LENGTHS).clamp(max=longest).unsqueeze(1)
     places = torch.arange(longest)
     ids = known[torch.randint(len(known), (len(lengths), longest), generator=generator)]
