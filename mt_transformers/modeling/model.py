@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel
 
@@ -151,15 +152,19 @@ class MultiTaskModel(AdaptedHeadsMixin, TaskAdaptersMixin, ReportingMixin, Surge
             [`MultiTaskModel`], and a dict with what was found if `output_loading_info` is True.
 
         Raises:
-            InputError: If the checkpoint lacks weights or has them in other shapes, naming the head.
+            InputError: If the checkpoint lacks weights or has them in other shapes, naming the head; or its file is
+                broken.
         """
-        loaded: Any = super().from_pretrained(
-            pretrained_model_name_or_path,
-            *model_args,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            **kwargs,
-        )
+        try:
+            loaded: Any = super().from_pretrained(
+                pretrained_model_name_or_path,
+                *model_args,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **kwargs,
+            )
+        except SafetensorError as error:
+            raise InputError(f"{pretrained_model_name_or_path}: its weights cannot be read: {error}") from error
         model, info = loaded
         # loading has made new parameters
         model._freeze_unread()

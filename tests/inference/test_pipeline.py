@@ -178,6 +178,17 @@ def test_a_folder_without_a_tokenizer(trained_folder: Path, tmp_path: Path) -> N
         pipeline("multi-task", model=str(tmp_path), device="cpu")
 
 
+def test_a_broken_file_of_weights(trained_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_folder, tmp_path, dirs_exist_ok=True)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"\xff" * 100)
+    with pytest.raises(InputError, match="its weights cannot be read"):
+        MultiTaskModel.from_pretrained(tmp_path)
+    # transformers tells the errors of all classes that it tried
+    with pytest.raises(ValueError, match="its weights cannot be read"):
+        pipeline("multi-task", model=str(tmp_path), device="cpu")
+
+
 def test_another_model_is_refused(trained_folder: Path) -> None:
     backbone = MultiTaskModel.from_pretrained(trained_folder).backbone.model
     with pytest.raises(
