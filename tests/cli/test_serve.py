@@ -67,7 +67,7 @@ def test_folders_that_hold_no_model(capsys: Captured, folder: Path, tmp_path: Pa
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)
     (broken / "model.safetensors").write_bytes(b"no weights")
-    assert "no trained multi-task model can be loaded" in refused(capsys, broken)
+    assert "its weights cannot be read" in refused(capsys, broken)
     bare = tmp_path / "bare"
     shutil.copytree(folder, bare, ignore=shutil.ignore_patterns("tokenizer*"))
     assert "tokenizer" in refused(capsys, bare)
