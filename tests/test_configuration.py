@@ -41,6 +41,7 @@ ALL_SET: dict[str, Any] = {
             "class_weights": {"no": 0.5, "yes": 2.0},
             "label_smoothing": 0.125,
             "threshold": 0.75,
+            "classifier_bias": False,
             "metrics": ["f1_micro"],
         },
         "slots": {
