@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Mapping
 
 import torch
 
 from ..backbone import Backbone
 
-__all__ = ["find_difference"]
+__all__ = ["find_difference", "largest_relative_difference"]
 
 
 @torch.no_grad()
 def find_difference(own: Backbone, other: Backbone, read: Collection[str]) -> str | None:
     """
     Say where two backbones differ most, in what is read of them.
-
-    Weights in 16 bits are compared with others as rounded to these.
 
     Args:
         own ([`Backbone`]): A backbone.
@@ -45,18 +44,39 @@ def find_difference(own: Backbone, other: Backbone, read: Collection[str]) -> st
     for name in [*ours, *theirs]:
         if name not in ours or name not in theirs or ours[name].shape != theirs[name].shape:
             return f"{name} in its shape"
-    names = [name for name, value in ours.items() if value.is_floating_point()]
-    if not names:
-        return None
-    shares = torch.stack([_share(ours[name], theirs[name].to(ours[name].device)) for name in names])
-    largest = int(shares.argmax())
-    return f"{names[largest]} by {float(shares[largest]):.2g} of its norm" if shares[largest] > 0 else None
+    largest, where = largest_relative_difference(theirs, ours)
+    return f"{where} by {largest:.2g} of its norm" if where else None
 
 
-def _share(own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """The norm of the difference as a share of the other's; one where that is all zeros."""
-    coarse = max(own.dtype, other.dtype, key=lambda dtype: torch.finfo(dtype).eps)
-    own, other = own.to(coarse).float(), other.to(coarse).float()
-    difference, norm = torch.linalg.vector_norm(own - other), torch.linalg.vector_norm(other)
-    share: torch.Tensor = difference / norm.where(norm > 0, difference)
-    return share.nan_to_num(0.0).cpu()
+@torch.no_grad()
+def largest_relative_difference(
+    weights: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]
+) -> tuple[float, str]:
+    """
+    Find the weight that differs most between two models: |others - weights| / |weights|, in the norm of Frobenius.
+
+    Weights in 16 bits are compared with others as rounded to these.
+
+    Args:
+        weights (`Mapping[str, torch.Tensor]`): Weights of one model.
+        others (`Mapping[str, torch.Tensor]`): Weights of the other; those without a counterpart do not count.
+
+    Returns:
+        `tuple[float, str]`: The difference (fraction) and the weight's name; 0 and no name if none differs.
+
+    Example:
+        >>> largest_relative_difference({"a": torch.ones(4)}, {"a": torch.tensor([1.0, 1.0, 1.0, 2.0])})
+        (0.5, 'a')
+    """
+    largest, where = 0.0, ""
+    for name, weight in weights.items():
+        other = others.get(name)
+        if other is None or other.shape != weight.shape or not weight.is_floating_point():
+            continue
+        coarse = max(weight.dtype, other.dtype, key=lambda dtype: torch.finfo(dtype).eps)
+        weight, other = weight.to(coarse).float(), other.to(weight.device, coarse).float()
+        distance, size = float((other - weight).norm()), float(weight.norm())
+        difference = distance / size if size > 0 else math.inf if distance > 0 else 0.0
+        if difference > largest:
+            largest, where = difference, name
+    return largest, where

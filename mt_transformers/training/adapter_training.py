@@ -25,7 +25,6 @@ __all__ = [
     "check_adapters",
     "check_heads_train",
     "is_adapted",
-    "leave_adapters_out_of_ddp",
 ]
 
 
@@ -133,21 +132,6 @@ def check_heads_train(model: MultiTaskModel, fed: Collection[str]) -> None:
                 "get_peft_model or add_task_adapters of mt_transformers.modeling, further ones with "
                 "complete_peft_config, and load them with is_trainable=True."
             )
-
-
-def leave_adapters_out_of_ddp(model: MultiTaskModel) -> None:
-    """
-    Train adapters of tasks without DDP, which would wait for a gradient of each in every step.
-
-    All else that is trained, the heads, is exchanged without DDP as it is.
-
-    Args:
-        model ([`MultiTaskModel`]): Peft's model around it, before it is wrapped.
-    """
-    for each in (*model.parameters(), *model.buffers()):
-        torch.distributed.broadcast(each.data, src=0)
-    # what accelerate (1.15) takes for its own it does not wrap
-    vars(model)["_is_accelerate_prepared"] = True
 
 
 def average_adapter_gradients(model: MultiTaskModel, accelerator: Accelerator) -> None:

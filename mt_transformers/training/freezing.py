@@ -110,8 +110,10 @@ def drop_gradients(model: MultiTaskModel, freeze_until: Mapping[str, int], step:
 
 def prepare_without_ddp(model: MultiTaskModel, accelerator: Accelerator) -> None:
     """
-    Prepare a model whose backbone is frozen for several processes: DDP refuses one that has nothing to exchange, and
-    the heads' gradients are exchanged without it.
+    Prepare a model for several processes whose backbone is frozen, or has an adapter for each task.
+
+    DDP refuses one that has nothing to exchange, and would wait for a gradient of every task's adapter at each step.
+    The gradients of heads and of tasks' adapters are exchanged without it.
 
     Args:
         model ([`MultiTaskModel`]): The model; every process gets the weights of the first one.

@@ -34,7 +34,6 @@ from .adapter_training import (
     check_adapters,
     check_heads_train,
     is_adapted,
-    leave_adapters_out_of_ddp,
 )
 from .arguments import MultiTaskTrainingArguments
 from .checkpoints import begin_checkpoint, check_whole, finish_checkpoint, last_checkpoint, mixture_state
@@ -155,8 +154,6 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
         elif self.accelerator.num_processes > 1:
             leave_heads_out_of_ddp(model)
             broadcast_heads(model)
-            if model.task_adapters:
-                leave_adapters_out_of_ddp(model)
 
     @property
     def splits(self) -> dict[str, dict[str, datasets.Dataset]]:
@@ -208,10 +205,10 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
         self.mixture = replace(self.mixture)
         if self.is_world_process_zero():
             warn_of_drift(self.model)
-        if self.accelerator.num_processes > 1 and self.model_wrapped is self.model and not self.model.task_adapters:
+        if self.accelerator.num_processes > 1 and self.model_wrapped is self.model:
             # an evaluation marks the bare model as prepared (accelerate 1.15), and DDP would be left out
             vars(self.model)["_is_accelerate_prepared"] = False
-            if self.model.backbone.is_frozen and not self.is_fsdp_enabled:
+            if (self.model.backbone.is_frozen or self.model.task_adapters) and not self.is_fsdp_enabled:
                 prepare_without_ddp(self.model, self.accelerator)
         with self._nonfinite.watching(), self._reading_alike():
             return super().train(checkpoint, *args, **kwargs)

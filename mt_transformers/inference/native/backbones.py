@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
 
-__all__ = ["describe_differences", "largest_relative_difference"]
+from ...modeling.backbone_difference import largest_relative_difference
 
-
-def largest_relative_difference(
-    weights: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]
-) -> tuple[float, str]:
-    """
-    Find the weight that differs most between two models: |others - weights| / |weights|, in the norm of Frobenius.
-
-    Args:
-        weights (`Mapping[str, torch.Tensor]`): Weights of one model.
-        others (`Mapping[str, torch.Tensor]`): Weights of the other; those without a counterpart do not count.
-
-    Returns:
-        `tuple[float, str]`: The difference (fraction) and the weight's name; 0 and no name if none differs.
-
-    Example:
-        >>> largest_relative_difference({"a": torch.ones(4)}, {"a": torch.tensor([1.0, 1.0, 1.0, 2.0])})
-        (0.5, 'a')
-    """
-    largest, where = 0.0, ""
-    for name, weight in weights.items():
-        other = others.get(name)
-        if other is None or other.shape != weight.shape or not weight.is_floating_point():
-            continue
-        weight, other = weight.float(), other.to(weight.device).float()
-        distance, size = float((other - weight).norm()), float(weight.norm())
-        difference = distance / size if size > 0 else math.inf if distance > 0 else 0.0
-        if difference > largest:
-            largest, where = difference, name
-    return largest, where
+__all__ = ["describe_differences"]
 
 
 def describe_differences(

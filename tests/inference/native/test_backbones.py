@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt_transformers.inference.native.backbones import describe_differences, largest_relative_difference
+from mt_transformers.inference.native.backbones import describe_differences
+from mt_transformers.modeling.backbone_difference import largest_relative_difference
 
 
 @given(st.lists(st.floats(0.0, 10.0), min_size=1, max_size=5), st.integers(0, 1000))
