@@ -69,6 +69,22 @@ class RowEncoder:
             inputs |= self.processing.samples(values["audio"])
         return inputs, sources
 
+    def tokens(self, row: Mapping[str, Any]) -> list[list[str]]:
+        """
+        What the backbone reads of a row's texts.
+
+        Args:
+            row (`Mapping[str, Any]`): The row, as [`check_row`] gives it.
+
+        Returns:
+            `list[list[str]]`: The tokens of each of its sequences; nothing if it has no text.
+        """
+        texts = {name: [row[name]] for name in text_inputs(row) if name != "task"}
+        if not texts:
+            return []
+        encoding = encode_texts(texts, self._tokenizer, self.max_length, self._stride).encoding
+        return [list(self._tokenizer.convert_ids_to_tokens(ids)) for ids in encoding["input_ids"]]
+
     @property
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         return cast("PreTrainedTokenizerBase", self.processing.tokenizer)

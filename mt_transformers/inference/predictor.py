@@ -149,6 +149,19 @@ class MultiTaskPredictor:
                 self._processing.check_value(name, checked[name])
         return checked
 
+    def tokens(self, row: Any) -> list[list[str]]:
+        """
+        What the backbone reads of a row's texts.
+
+        Args:
+            row (`Any`): See [`check_row`].
+
+        Returns:
+            `list[list[str]]`: The tokens of each of its sequences, of which choices, sentences and windows of a
+            context are several; nothing if it has no text.
+        """
+        return self._encoder.tokens(self._checked(row))
+
     @property
     def tasks(self) -> Mapping[str, Sequence[str]]:
         """For each task its heads."""

@@ -431,3 +431,10 @@ def test_a_tokenizer_that_is_missing_is_refused(broken_folder: Path) -> None:
 def test_a_corrupt_tokenizer_is_refused(broken_folder: Path, text: str) -> None:
     (broken_folder / "tokenizer.json").write_text(text, encoding="utf-8")
     refused(broken_folder)
+
+
+def test_tokens_are_what_the_backbone_reads(predictor: MultiTaskPredictor) -> None:
+    assert predictor.tokens("play dido") == [["[CLS]", "play", "dido", "[SEP]"]]
+    assert predictor.tokens(["weather", "in"]) == predictor.tokens({"text": "weather in", "task": "requests"})
+    with pytest.raises(InputError, match="expected a text, a pair"):
+        predictor.tokens(None)

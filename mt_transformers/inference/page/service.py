@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from ...data import MEDIA, Processing, encode_texts, find_max_length, text_inputs
+from ...data import MEDIA
 from ...errors import InputError, check_known
 from ..predictor import MultiTaskPredictor
 from .prediction import Prediction
 from .shared_passes import SharedPasses
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["PredictionService"]
 
@@ -63,11 +60,6 @@ class PredictionService:
         self.predictor = predictor
         self.heads = tuple(name for name in known if heads is None or name in heads)
         self.max_characters = max_characters
-        tokenizer = Processing.of(predictor.processing_class).tokenizer
-        self._tokenizer = cast("PreTrainedTokenizerBase", tokenizer)
-        self._max_length = find_max_length(tokenizer, predictor.model.backbone.max_positions)
-        strides = (head.config.window_stride for head in known.values())
-        self._stride = max((stride for stride in strides if stride is not None), default=None)
         self._passes: SharedPasses[Row, Prediction] = SharedPasses(self._run, predictor.batch_size)
 
     def __call__(self, row: Any, heads: Collection[str] | None = None, top_k: int | None = None) -> Prediction:
@@ -123,7 +115,7 @@ class PredictionService:
             answers = [self._each_head(row, heads, top_k) for row in rows]
         milliseconds = 1000 * (perf_counter() - started)
         return [
-            Prediction(answer.answers, answer.errors, self._tokens(row), milliseconds)
+            Prediction(answer.answers, answer.errors, self.predictor.tokens(row), milliseconds)
             for row, answer in zip(rows, answers, strict=True)
         ]
 
@@ -146,14 +138,6 @@ class PredictionService:
         except _FAILURES as error:
             _report("head %s failed", name, error=error)
             return Prediction({}, {name: f"{type(error).__name__}: {error}"})
-
-    def _tokens(self, row: Row) -> list[list[str]]:
-        """What the backbone read of a row's texts, sequence by sequence."""
-        texts = {name: [row[name]] for name in text_inputs(row) if name != "task"}
-        if not texts:
-            return []
-        encoding = encode_texts(texts, self._tokenizer, self._max_length, self._stride).encoding
-        return [list(self._tokenizer.convert_ids_to_tokens(ids)) for ids in encoding["input_ids"]]
 
 
 def _length(row: Any) -> int:
