@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -66,11 +67,13 @@ class PreparedTasks:
 
     def prepare(self) -> None:
         """
-        Tokenize and encode all rows; those of streams when they are read.
+        Tokenize and encode all rows, unless that is done; those of streams when they are read.
 
         Raises:
             InputError: If a value is missing or wrong, naming task, column, row and value.
         """
+        if self.splits:
+            return
         for name, splits in self._raw.items():
             self.splits[name] = {}
             for split_name, split in splits.items():
@@ -80,6 +83,38 @@ class PreparedTasks:
                     )
                 else:
                     self.splits[name][split_name] = self._prepare_split(name, split_name, split)
+
+    def part(self, splits: Mapping[str, Mapping[str, datasets.Dataset]]) -> PreparedTasks:
+        """
+        The same tasks with other rows.
+
+        Args:
+            splits (`Mapping[str, Mapping[str, datasets.Dataset]]`): For each task its splits, prepared.
+
+        Returns:
+            [`PreparedTasks`]: With nothing left to prepare.
+        """
+        part = copy.copy(self)
+        part.splits = {name: dict(each) for name, each in splits.items()}
+        part.tasks = {name: self.tasks[name] for name in splits}
+        return part
+
+    def prepare_rows(self, task_name: str, split_name: str, rows: datasets.Dataset) -> datasets.Dataset:
+        """
+        Prepare further rows of a task.
+
+        Args:
+            task_name (`str`): The task.
+            split_name (`str`): What they are called in messages.
+            rows (`datasets.Dataset`): Rows with the columns of the task.
+
+        Returns:
+            `datasets.Dataset`: The rows, prepared.
+
+        Raises:
+            InputError: If a value is missing or wrong, naming task, column, row and value.
+        """
+        return self._prepare_split(task_name, split_name, rows)
 
     def _prepare_split(self, task_name: str, split_name: str, split: datasets.Dataset) -> datasets.Dataset:
         return prepare_split(

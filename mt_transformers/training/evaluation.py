@@ -184,6 +184,16 @@ class EvaluationResults:
             loss += self._loss_weights.get(head, 1.0) * total.loss_sum / divisor
         return loss
 
+    def head_scores(self) -> dict[str, float]:
+        """
+        How good each head is.
+
+        Returns:
+            `dict[str, float]`: For each head its primary metric, one of which lower values are better taken negative;
+            the mean over the tasks that feed it.
+        """
+        return {name: float(np.mean(total.scores)) for name, total in self._totals.items()}
+
     def finish(self) -> dict[str, float]:
         """
         Add what concerns all tasks together.
@@ -195,7 +205,7 @@ class EvaluationResults:
         """
         if self._totals:
             self.metrics[f"{self._prefix}_loss"] = self._loss(self._totals, self._rows)
-            self.metrics[f"{self._prefix}_score"] = _mean_score(self._totals)
+            self.metrics[f"{self._prefix}_score"] = float(np.mean(list(self.head_scores().values())))
         return self.metrics
 
 

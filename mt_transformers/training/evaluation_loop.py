@@ -56,17 +56,33 @@ class EvaluationMixin(DataLoaderMixin):
         Raises:
             InputError: If a task is unknown, no task has the split, or a head has no labelled row there.
         """
-        start, rows = time.time(), 0
-        results = self._new_results(metric_key_prefix)
-        for task_name, dataset in self.prepared.choose(eval_dataset, split).items():
-            self._evaluated_task = task_name
-            outputs, labels = self._run_heads(dataset, "Evaluation", metric_key_prefix)
-            rows += len(dataset)
-            results.add_task(task_name, outputs, labels, gold_of(dataset))
-        metrics = results.finish() | self._speed(metric_key_prefix, start, rows)
+        start, chosen = time.time(), self.prepared.choose(eval_dataset, split)
+        metrics = self.score_prepared(chosen, metric_key_prefix).finish()
+        metrics |= self._speed(metric_key_prefix, start, sum(map(len, chosen.values())))
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def score_prepared(self, splits: Mapping[str, datasets.Dataset], prefix: str) -> EvaluationResults:
+        """
+        Score the heads of each task, without a word to log and callbacks.
+
+        Args:
+            splits (`Mapping[str, datasets.Dataset]`): For each task prepared rows.
+            prefix (`str`): What the metrics' names begin with.
+
+        Returns:
+            [`EvaluationResults`]: Of all tasks, not finished yet.
+
+        Raises:
+            InputError: If a head has no labelled row there.
+        """
+        results = self._new_results(prefix)
+        for task_name, dataset in splits.items():
+            self._evaluated_task = task_name
+            outputs, labels = self._run_heads(dataset, "Evaluation", prefix)
+            results.add_task(task_name, outputs, labels, gold_of(dataset))
+        return results
 
     def predict(  # type: ignore[override]
         self,
@@ -115,7 +131,7 @@ class EvaluationMixin(DataLoaderMixin):
         labels = inputs["labels"]
         # all rows go to all heads, so that what is gathered has one shape on every process
         inputs["rows"] = {}
-        if self.model.task_adapters:
+        if self.model.task_adapters and "task" not in inputs:
             inputs["task"] = [self._evaluated_task] * max(map(len, labels.values()))
         with torch.no_grad(), self.compute_loss_context_manager():
             outputs = model(**inputs)

@@ -109,11 +109,7 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
         self.tasks = dict(tasks)
         self.head_configs = {name: head.config for name, head in model.named_heads.items()}
         check_media(self.tasks, model.backbone.info, self.mixture)
-        tokenizer = Processing.of(processing_class).tokenizer
-        max_length = find_max_length(tokenizer, model.backbone.max_positions, args.max_length)
-        self.prepared = PreparedTasks(
-            self.tasks, self.head_configs, processing_class, max_length, args.preprocessing_num_proc
-        )
+        self.prepared = self._take_tasks(model, args, processing_class)
         metric_names({name: list(task.labels) for name, task in self.tasks.items()}, self.head_configs)
         _take_over_configs(model)
         with args.main_process_first(desc="preparing the rows"):
@@ -142,6 +138,14 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
         self._nonfinite = NonFiniteLosses(model, train_names, self.accelerator, skip=args.nonfinite_loss == "skip")
         self._distribute(model)
         self._set_up_backbone(model.backbone)
+
+    def _take_tasks(
+        self, model: MultiTaskModel, args: MultiTaskTrainingArguments, processing_class: Any
+    ) -> PreparedTasks:
+        """The rows that are trained on and evaluated, prepared or yet to be."""
+        tokenizer = Processing.of(processing_class).tokenizer
+        max_length = find_max_length(tokenizer, model.backbone.max_positions, args.max_length)
+        return PreparedTasks(self.tasks, self.head_configs, processing_class, max_length, args.preprocessing_num_proc)
 
     def _distribute(self, model: MultiTaskModel) -> None:
         """Make several processes train as one does."""
@@ -235,6 +239,7 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
             super()._save_checkpoint(model, trial)
         finally:
             args.save_total_limit = limit
+        self._save_own_state(checkpoint)
         self.accelerator.wait_for_everyone()
         if args.should_save:
             finish_checkpoint(checkpoint, self.sampler_callback.state_dict())
@@ -243,6 +248,9 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
         if args.should_save:
             rotate_checkpoints(run_dir, limit, self.state.best_model_checkpoint, use_mtime=True)
 
+    def _save_own_state(self, checkpoint: Path) -> None:
+        """Nothing: for trainers that have a state of their own, before a checkpoint counts as whole."""
+
     # the loss
 
     def get_batch_samples(
@@ -250,7 +258,11 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
     ) -> tuple[list[dict[str, Any]], Any]:
         """Fetch the micro-batches of an optimizer step and count each head's labelled items in all of them."""
         batches = list(itertools.islice(epoch_iterator, num_batches))
-        return batches, self._counter.count(batches, device)
+        return batches, self._counter.count([*batches, *self._rehearse(batches)], device)
+
+    def _rehearse(self, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Nothing: for trainers that have further rows in an optimizer step, whose items count in it."""
+        return []
 
     def compute_loss(
         self,
@@ -266,9 +278,14 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
             inputs["task"] = [self._task_names[index] for index in task_index.tolist()]
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
         if task_index is not None and model.training:
+            loss = self._revise_loss(loss, inputs, outputs, num_items_in_batch)
             self._log.add(inputs, outputs, task_index)
             self._nonfinite.add(outputs, task_index)
         return (loss, outputs) if return_outputs else loss
+
+    def _revise_loss(self, loss: torch.Tensor, inputs: dict[str, Any], outputs: Any, items: Any) -> torch.Tensor:
+        """The loss as it is: for trainers that have another one in training, or more of it."""
+        return loss
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """One micro-batch; with the last one of a step losses are looked at and the heads' gradients exchanged."""

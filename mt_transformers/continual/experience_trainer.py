@@ -1,0 +1,184 @@
+"""The trainer of one experience: a trainer for several tasks with the hooks of a strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ..data import Mixture, PreparedTasks
+from ..modeling import MultiTaskModel, sum_losses
+from ..training import MultiTaskTrainer, MultiTaskTrainingArguments
+from ..training.head_gradients import average_gradients
+from .learner import Learner
+from .sources import SOURCES
+from .strategies.combination import Combination
+
+__all__ = ["STRATEGY_FOLDER", "ExperienceTrainer"]
+
+STRATEGY_FOLDER = "strategy"
+"""Where in a checkpoint a strategy writes what it remembers."""
+
+
+class ExperienceTrainer(MultiTaskTrainer):
+    """
+    A [`MultiTaskTrainer`] for one experience that asks a strategy at every step.
+
+    Args:
+        learner ([`Learner`]): Model, rows and arguments.
+        strategy ([`Combination`]): The strategies.
+        mixture ([`Mixture`], *optional*): How the rows of several tasks are interleaved.
+        processing_class (`Any`): The backbone's tokenizer, or what else reads its inputs.
+        kwargs (`Any`): `callbacks`, `optimizers` and what else `transformers.Trainer` takes.
+    """
+
+    def __init__(
+        self, learner: Learner, strategy: Combination, mixture: Mixture | None, processing_class: Any, **kwargs: Any
+    ) -> None:
+        self.learner, self.strategy = learner, strategy
+        rows = {name: each for name, each in strategy.training_rows(learner).items() if len(each) > 0}
+        splits: dict[str, dict[str, Any]] = {name: {"train": each} for name, each in rows.items()}
+        for task, own in learner.experience.rows.items():
+            if "validation" in own:
+                validation = learner.prepared.splits[task]["validation"].select(own["validation"])
+                splits.setdefault(task, {})["validation"] = validation
+        self._part = learner.prepared.part(splits)
+        kwargs["callbacks"] = [*(kwargs.get("callbacks") or []), _StepCallback(learner, strategy)]
+        super().__init__(
+            learner.model,
+            learner.args,
+            tasks=self._part.tasks,
+            mixture=mixture,
+            processing_class=processing_class,
+            data_collator=learner.collator,
+            **kwargs,
+        )
+        learner.attach(self.accelerator, self._task_names)
+        self._rehearsed: list[dict[str, Any]] = []
+        self._micro_batch, self._micro_batches = 0, 1
+
+    def _take_tasks(
+        self, model: MultiTaskModel, args: MultiTaskTrainingArguments, processing_class: Any
+    ) -> PreparedTasks:
+        return self._part
+
+    @property
+    def _fed(self) -> list[str]:
+        # a strategy may rehearse any of them
+        return list(self.model.named_heads)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """As [`MultiTaskTrainer.create_optimizer`], with the strategy's own modules in a group of their own."""
+        is_new = self.optimizer is None
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        parameters = self._own_parameters()
+        if is_new and parameters:
+            optimizer.add_param_group({"params": parameters})
+        return optimizer
+
+    def _own_parameters(self) -> list[nn.Parameter]:
+        return [each for module in self.strategy.modules() for each in module.parameters() if each.requires_grad]
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As [`MultiTaskTrainer.train`]; a resumed run also takes over what the strategy had remembered."""
+        if isinstance(resume_from_checkpoint, str):
+            self.strategy.load(Path(resume_from_checkpoint) / STRATEGY_FOLDER, self.learner)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _save_own_state(self, checkpoint: Path) -> None:
+        if self.args.should_save:
+            self.strategy.save(checkpoint / STRATEGY_FOLDER)
+
+    # an optimizer step
+
+    def _rehearse(self, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        self._micro_batch, self._micro_batches = 0, max(len(batches), 1)
+        self._rehearsed = self.strategy.rehearse(self.learner, batches)
+        return self._rehearsed
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """As [`MultiTaskTrainer.compute_loss`]; the model is not told where rows come from."""
+        self._sources = inputs.get(SOURCES)
+        inputs = {name: value for name, value in inputs.items() if name != SOURCES}
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def _revise_loss(self, loss: torch.Tensor, inputs: dict[str, Any], outputs: Any, items: Any) -> torch.Tensor:
+        batch = {**inputs, SOURCES: self._sources}
+        self.strategy.observe(self.learner, batch, outputs)
+        if self._change_row_losses(batch, outputs, rehearsed=False):
+            loss = self._sum(outputs, items)
+        added = self.strategy.added_loss(self.learner, batch, outputs)
+        if added is not None:
+            loss = loss + added * self.learner.num_processes
+        for rehearsed in self._rehearsed[self._micro_batch :: self._micro_batches]:
+            answered = self.learner.forward(rehearsed, num_items_in_batch=items)
+            self._change_row_losses(rehearsed, answered, rehearsed=True)
+            loss = loss + self._sum(answered, items)
+        self._micro_batch += 1
+        return loss
+
+    def _change_row_losses(self, batch: dict[str, Any], outputs: Any, *, rehearsed: bool) -> bool:
+        """Put the strategy's row losses in the place of the heads'; whether there are some."""
+        changed = False
+        for name in batch["labels"]:
+            if f"{name}_row_losses" in outputs:
+                losses = self.strategy.row_losses(self.learner, name, batch, outputs, rehearsed=rehearsed)
+                if losses is not None:
+                    outputs[f"{name}_row_losses"], changed = losses, True
+        return changed
+
+    def _sum(self, outputs: Mapping[str, Any], items: Mapping[str, Any]) -> torch.Tensor:
+        """The loss of a micro-batch from its row losses; accelerate averages gradients over the processes."""
+        losses = {name: outputs[f"{name}_row_losses"] for name in items if f"{name}_row_losses" in outputs}
+        total = sum_losses(losses, items, self.model.config.loss_weights)[1]
+        if total is None:
+            total = torch.zeros((), device=self.args.device)
+        return total * self.learner.num_processes
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """As [`MultiTaskTrainer.training_step`]; with the last micro-batch of a step the strategy sees the gradients."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.accelerator.sync_gradients:
+            own = self._own_parameters()
+            if self.accelerator.num_processes > 1 and own:
+                average_gradients(own, self.accelerator)
+            self.strategy.end_backward(self.learner)
+        return loss
+
+    # evaluation
+
+    def prediction_step(  # type: ignore[override]
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> Any:
+        """As [`MultiTaskTrainer.prediction_step`], with the arguments that the strategy adds."""
+        batch = self._prepare_inputs({name: value for name, value in inputs.items() if name != SOURCES})
+        added = self.strategy.model_arguments(self.learner, dict(batch))
+        return super().prediction_step(model, {**batch, **added}, prediction_loss_only, ignore_keys)
+
+
+class _StepCallback(TrainerCallback):
+    """Tells a strategy when weights have changed, and its modules that they are trained."""
+
+    def __init__(self, learner: Learner, strategy: Combination) -> None:
+        self._learner, self._strategy = learner, strategy
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        for module in self._strategy.modules():
+            module.zero_grad()
+        self._strategy.end_step(self._learner)
