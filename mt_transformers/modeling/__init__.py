@@ -11,7 +11,7 @@ from .adapters import (
     merge_adapters,
     share_task_heads,
 )
-from .loss import loss_divisor
+from .loss import loss_divisor, sum_losses
 from .model import MultiTaskModel
 from .output import MultiTaskModelOutput
 
@@ -29,4 +29,5 @@ __all__ = [
     "merge_adapters",
     "save_adapters",
     "share_task_heads",
+    "sum_losses",
 ]

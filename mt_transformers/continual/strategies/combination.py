@@ -83,7 +83,9 @@ class Combination:
 
     def learn(self, learner: Learner) -> bool:
         """See [`Strategy.learn`]."""
-        return any([each.learn(learner) for each in self.strategies])
+        # all of them are asked, not only the first that does
+        learnt = [each.learn(learner) for each in self.strategies]
+        return any(learnt)
 
     def rehearse(self, learner: Learner, batches: Sequence[Batch]) -> list[Batch]:
         """See [`Strategy.rehearse`]."""

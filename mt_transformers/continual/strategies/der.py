@@ -27,8 +27,8 @@ class Der(Rehearsal):
     squared distance of the logits.
 
     A head's term is the mean over rows of the mean over their logits, as in the authors' code (Mammoth), to which the
-    published weights belong; the paper writes the sum over the logits. Logits are those of the last time that a row was
-    trained on in its experience; classes that came later do not count.
+    published weights belong; the paper writes the sum over the logits. Logits are those of the last time that a row
+    was trained on in its experience; classes that came later do not count.
 
     Source: Buzzega et al. (2020), "Dark Experience for General Continual Learning", https://arxiv.org/abs/2004.07211,
     eq. 4 and 5, algorithm 1.
@@ -62,8 +62,8 @@ class Der(Rehearsal):
         for name, config in scenario.heads.items():
             if not config.returns_logits or config.multi_sequence or config.label_parts:
                 raise InputError(
-                    f"strategy {self.name!r}: head {name!r} of type {config.head_type} has no logits that could be kept "
-                    "for a row."
+                    f"strategy {self.name!r}: head {name!r} of type {config.head_type} has no logits that could be "
+                    "kept for a row."
                 )
 
     def rehearse(self, learner: Learner, batches: Sequence[Batch]) -> list[Batch]:

@@ -128,7 +128,7 @@ class Rehearsal(Strategy):
                 kept.logits = {head: _without_padding(each, kept.prepared) for head, each in found.items()}
 
     def _offer(self, learner: Learner, rows: np.ndarray) -> list[tuple[int, int, int]]:
-        """Offer rows that were not yet; gives index of the task, number and slot of all rows that are in the buffer."""
+        """Offer rows that were not yet; gives task index, number and slot of all rows that are in the buffer."""
         inside: list[tuple[int, int, int]] = []
         for index in np.unique(rows[:, 0]).tolist():
             task = learner.task_names[index]
