@@ -28,7 +28,7 @@ class Der(Rehearsal):
 
     A head's term is the mean over rows of the mean over their logits, as in the authors' code (Mammoth), to which the
     published weights belong; the paper writes the sum over the logits. Logits are those of the last time that a row
-    was trained on in its experience; classes that came later do not count.
+    was trained on in its experience; of classes that came later see [`logit_errors`].
 
     Source: Buzzega et al. (2020), "Dark Experience for General Continual Learning", https://arxiv.org/abs/2004.07211,
     eq. 4 and 5, algorithm 1.

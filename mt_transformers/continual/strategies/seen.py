@@ -79,9 +79,10 @@ def _join(parts: Sequence[dict[str, list[torch.Tensor]]]) -> dict[str, list[torc
 
 def logit_errors(logits: torch.Tensor, stored: Sequence[torch.Tensor]) -> torch.Tensor:
     """
-    Squared distance of logits from those that were kept, a mean over what was kept of each row.
+    Squared distance of logits from those that were kept, a mean over the logits of each row.
 
-    Classes and positions that there were not when a row was kept do not count.
+    A class that came later has, where a row was kept, the lowest of its logits: a head that had had the class from the
+    start would have learnt that it is not this row's. Positions that a row has not do not count.
 
     Args:
         logits (`torch.Tensor` of shape `(rows, num_labels)` or `(rows, positions, num_labels)`): The model's.
@@ -91,17 +92,21 @@ def logit_errors(logits: torch.Tensor, stored: Sequence[torch.Tensor]) -> torch.
         `torch.Tensor` of shape `(rows,)`.
 
     Example:
-        >>> logit_errors(torch.tensor([[1.0, 2.0, 5.0]]), [torch.tensor([0.0, 0.0])])
-        tensor([2.5000])
+        >>> logit_errors(torch.tensor([[1.0, 2.0, 5.0]]), [torch.tensor([0.0, 2.0])])
+        tensor([8.6667])
     """
-    shape = logits.shape[1:]
-    # (rows, ...), zeros where nothing was kept
-    targets = torch.stack([_pad(each, shape) for each in stored]).to(logits)
-    mask = torch.stack([_pad(torch.ones_like(each), shape) for each in stored]).to(logits)
-    errors = (logits - targets).square() * mask
-    return errors.flatten(1).sum(dim=1) / mask.flatten(1).sum(dim=1).clamp(min=1)
+    targets = torch.stack([_pad(_with_later_classes(each, logits.shape[-1]), logits.shape[1:]) for each in stored])
+    # NaN where a row has no position
+    mask = ~targets.isnan()
+    errors = (logits - targets.nan_to_num().to(logits)).square() * mask.to(logits)
+    return errors.flatten(1).sum(dim=1) / mask.flatten(1).sum(dim=1).to(logits)
+
+
+def _with_later_classes(kept: torch.Tensor, number: int) -> torch.Tensor:
+    lowest = kept.amin(dim=-1, keepdim=True)
+    return torch.cat([kept, lowest.expand(*kept.shape[:-1], number - kept.shape[-1])], dim=-1)
 
 
 def _pad(kept: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     lacking = [size - own for size, own in zip(shape, kept.shape, strict=True)]
-    return functional.pad(kept, [part for size in reversed(lacking) for part in (0, size)])
+    return functional.pad(kept, [part for size in reversed(lacking) for part in (0, size)], value=float("nan"))
