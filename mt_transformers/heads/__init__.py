@@ -7,6 +7,7 @@ from .backbone_info import BackboneInfo
 from .base import IGNORED, EncodedRows, Head, HeadConfig, LabelSource, SourceRow, Word, item_mask
 from .causal_language_modeling import CausalLanguageModelingHead, CausalLanguageModelingHeadConfig
 from .dependency_parsing import DependencyParsingHead, DependencyParsingHeadConfig, tree_to_conllu
+from .growing import GrowingHead
 from .image_classification import ImageClassificationHead, ImageClassificationHeadConfig
 from .labels import ClassHeadConfig
 from .lemmatization import LemmatizationHead, LemmatizationHeadConfig
@@ -40,6 +41,7 @@ __all__ = [
     "DependencyParsingHeadConfig",
     "EncodedRows",
     "FeatureReader",
+    "GrowingHead",
     "Head",
     "HeadConfig",
     "ImageClassificationHead",

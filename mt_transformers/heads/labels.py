@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ __all__ = ["ClassHeadConfig", "balanced_weights", "collate_positions", "element_
 
 _NO_LABEL = (-1, IGNORED)
 _UNKNOWN = -2
+
+ClassConfig = TypeVar("ClassConfig", bound="ClassHeadConfig")
 
 
 def element_feature(feature: Any) -> Any | None:
@@ -122,6 +124,31 @@ class ClassHeadConfig(HeadConfig):
     def names(self) -> list[str]:
         """Names of the classes in the order of their ids."""
         return list((self.id2label or {}).values())
+
+    def grown(self: ClassConfig, labels: Sequence[str]) -> ClassConfig:
+        """
+        Add classes behind those that there are.
+
+        Args:
+            labels (`Sequence[str]`): Their names, in the order of the ids that they get.
+
+        Returns:
+            [`ClassHeadConfig`]: A config of this class with all of them; this one stays as it is.
+
+        Raises:
+            InputError: If there is no label, one is no string, is there already or comes twice; or the classes that
+                there are cannot do without an answer that the new ones lack, such as a weight for each.
+        """
+        if isinstance(labels, str) or not isinstance(labels, Sequence) or len(labels) == 0:
+            raise InputError(f"labels: expected a list with the names of the new classes, found {labels!r}.")
+        names = self.names
+        for label in labels:
+            if not isinstance(label, str):
+                raise InputError(f"labels: expected names, found {label!r}.")
+            if label in names:
+                raise InputError(f"labels: each name may occur once, and {label!r} is the class {names.index(label)}.")
+            names.append(label)
+        return type(self)(**{**asdict(self), "id2label": dict(enumerate(names)), "label2id": None, "num_labels": None})
 
     def check_complete(self) -> None:
         if self.id2label is None and self.num_labels is None:

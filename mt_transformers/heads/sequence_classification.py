@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from ..errors import InputError
 from .answers import ranked_answers
-from .base import IGNORED, EncodedRows, Head, LabelSource, SourceRow, full_precision, item_mask
+from .base import IGNORED, EncodedRows, LabelSource, SourceRow, full_precision, item_mask
 from .feed_forward import FeedForwardHeadConfig, feed_forward
+from .growing import GrowingHead
 from .labels import ClassHeadConfig, balanced_weights, check_label_feature, element_feature, label_ids
 from .pooling import Pooling
 from .registry import register_head
@@ -96,6 +97,14 @@ class SequenceClassificationHeadConfig(FeedForwardHeadConfig, ClassHeadConfig):
     def metric_options(self, metric: str) -> dict[str, Any]:
         return {"multilabel": True} if self.multi_label and metric in self.known_metrics else {}
 
+    def grown(self, labels: Sequence[str]) -> SequenceClassificationHeadConfig:
+        if self.class_weights is not None:
+            raise InputError(
+                f"class_weights has no entry for the new classes {labels!r}: set the config's class_weights to None "
+                "before they are added, and to a list for all of them afterwards."
+            )
+        return super().grown(labels)
+
     def check_complete(self) -> None:
         super().check_complete()
         self._check_weights()
@@ -165,7 +174,7 @@ class SequenceClassificationHeadConfig(FeedForwardHeadConfig, ClassHeadConfig):
 
 
 @register_head("sequence_classification")
-class SequenceClassificationHead(Head):
+class SequenceClassificationHead(GrowingHead):
     """
     Classify whole rows: pooling, optional feed-forward layers, a linear classifier.
 

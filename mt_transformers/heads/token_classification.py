@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import InputError
-from .base import IGNORED, EncodedRows, Head, LabelSource, SourceRow, full_precision
+from .base import IGNORED, EncodedRows, LabelSource, SourceRow, full_precision
+from .growing import GrowingHead
 from .labels import ClassHeadConfig, check_label_feature, collate_positions, element_feature, label_ids
 from .linear_chain import LinearChainCrf
 from .registry import register_head
@@ -83,6 +84,19 @@ class TokenClassificationHeadConfig(ClassHeadConfig):
             raise InputError(f"{source.where}: expected a list with a label for each word, found {source.feature}.")
         return inner
 
+    def grown(self, labels: Sequence[str]) -> TokenClassificationHeadConfig:
+        if self.crf:
+            raise InputError(
+                "crf: its scores of one label after another are learned for all labels together, none can be added."
+            )
+        grown = super().grown(labels)
+        if grown.scheme != self.scheme:
+            raise InputError(
+                f"label_scheme is 'auto': with {', '.join(labels)} it would be {grown.scheme!r}, so far it is "
+                f"{self.scheme!r}, and the labels that there are would be read in another way."
+            )
+        return grown
+
     def check_complete(self) -> None:
         super().check_complete()
         if self.label_scheme in ("bio", "bioes"):
@@ -131,7 +145,7 @@ def _on_first_sub_tokens(ids: np.ndarray, word_ids: list[int | None]) -> list[in
 
 
 @register_head("token_classification")
-class TokenClassificationHead(Head):
+class TokenClassificationHead(GrowingHead):
     """
     Classify words by the encoding of their first sub-token (Devlin et al. 2019, section 5.3), each by itself or, with
     `crf`, as a sequence (see [`LinearChainCrf`]).

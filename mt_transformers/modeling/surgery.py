@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 from ..backbone import Backbone
 from ..configuration import MultiTaskConfig
 from ..errors import InputError, check_known
-from ..heads import Head, HeadConfig, outputs_read
+from ..heads import GrowingHead, Head, HeadConfig, get_head_class, head_types, outputs_read
+from ..heads.growing import new_rows
 from ..routing import ArgumentRouter
 from .backbone_difference import find_difference
 from .head_building import build_head
@@ -91,6 +92,50 @@ class SurgeryMixin(PreTrainedModel):
         head = self._new_head(changed, name)
         initialize(((f"heads.{name}.{each}", parameter) for each, parameter in head.named_parameters()), initializer)
         self._change(changed, {**self.named_heads, name: self._like_backbone(head)})
+
+    def extend_head(self, name: str, labels: Sequence[str], *, initializer: Sequence[InitializerRule] = ()) -> None:
+        """
+        Add classes to a head, behind those that it has.
+
+        Every weight that there is stays as it is, to the bit; logits of the other classes change by no more than the
+        rounding of a larger matrix product. The last layer gets rows with the first weights that a new head has, as
+        parameters that an optimizer made before does not know. Metrics that are kept of the head begin anew.
+
+        Args:
+            name (`str`): The head: one that classifies rows, images, recordings, or words without a `crf`.
+            labels (`Sequence[str]`): Names of the new classes, in the order of the ids that they get.
+            initializer (`Sequence[InitializerRule]`, *optional*):
+                Initial values of the new rows of `heads.<name>.classifier`, see [`initialize`].
+
+        Raises:
+            InputError: If there is no such head, it is of a type that cannot grow, a label is there already, or what
+                the config says of the classes (`class_weights`, the entities' `label_scheme`) does not carry over.
+
+        Example:
+            >>> from transformers import BertConfig
+            >>> from mt_transformers import MultiTaskConfig, MultiTaskModel
+            >>> bert = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, vocab_size=9)
+            >>> heads = {"intent": {"head_type": "sequence_classification", "id2label": ["music", "food"]}}
+            >>> model = MultiTaskModel(MultiTaskConfig(backbone_config=bert, heads=heads))
+            >>> model.extend_head("intent", ["travel"])
+            >>> model.config.heads["intent"]["label2id"], model(input_ids=torch.tensor([[1]]))["intent_logits"].shape
+            ({'music': 0, 'food': 1, 'travel': 2}, torch.Size([1, 3]))
+        """
+        check_known([name], self.named_heads, "extend_head", "head")
+        head = _check_growing(name, self.named_heads[name])
+        try:
+            grown, rows = head.config.grown(labels), new_rows(head.classifier, len(labels))
+        except InputError as error:
+            raise InputError(f"extend_head: head {name!r}: {error}") from error
+        changed = self._changed_config(heads={**self._head_fields(), name: grown}, tasks=self.config.tasks)
+        with torch.no_grad():
+            rows.apply(self._initialize_weights)
+        named = {f"heads.{name}.classifier.{each}": parameter for each, parameter in rows.named_parameters()}
+        initialize(named.items(), initializer)
+        self._change(changed, dict(self.named_heads))
+        head.grow(grown, rows)
+        if self._running_metrics is not None:
+            self._running_metrics.forget(name)
 
     def remove_head(self, name: str) -> None:
         """
@@ -240,6 +285,16 @@ def _check_free(names: Collection[str], taken: Collection[str], where: str) -> N
     for name in names:
         if name in taken:
             raise InputError(f"{where}: there is a head {name!r} already, remove it first or choose another name.")
+
+
+def _check_growing(name: str, head: Head) -> GrowingHead:
+    if isinstance(head, GrowingHead):
+        return head
+    growing = ", ".join(each for each in head_types() if issubclass(get_head_class(each), GrowingHead))
+    raise InputError(
+        f"extend_head: head {name!r} is of type {head.config.head_type!r}, to which no classes can be added. "
+        f"Types that can grow: {growing}."
+    )
 
 
 def _only(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
