@@ -33,6 +33,8 @@ class Recipe:
         loss_reduction (`str`): `per_head` or `per_row`.
         initializer (`list`): Initial values of the heads' parameters, see [`initialize`].
         base_model (`str`): The backbone as the recipe names it, wherever it is then loaded from; for the model card.
+        experiences (`dict`, *optional*): How the tasks are learnt one after another, unchecked.
+        strategy (`Any`, *optional*): What is done against forgetting then, unchecked.
     """
 
     backbone: str
@@ -44,6 +46,8 @@ class Recipe:
     loss_reduction: str
     initializer: list[Any]
     base_model: str
+    experiences: dict[str, Any] | None = None
+    strategy: Any = None
 
 
 class _Loader(yaml.SafeLoader):
@@ -199,6 +203,8 @@ def parse_recipe(values: Mapping[str, Any], folder: Path) -> Recipe:
         loss_reduction=values.get("loss_reduction", "per_head"),
         initializer=_parse_initializer(values.get("initializer") or []),
         base_model=values["backbone"],
+        experiences=_parse_experiences(values),
+        strategy=values.get("strategy"),
     )
 
 
@@ -211,6 +217,16 @@ def _parse_initializer(values: Any) -> list[Any]:
     if not isinstance(values, list):
         raise InputError(f"initializer: expected a list of pairs, found {values!r}.")
     return values
+
+
+def _parse_experiences(values: Mapping[str, Any]) -> dict[str, Any] | None:
+    experiences = values.get("experiences")
+    if experiences is not None:
+        _check_mapping(experiences, "experiences")
+        return dict(experiences)
+    if values.get("strategy") is not None:
+        raise InputError("strategy: expected the section 'experiences' beside it, found none.")
+    return None
 
 
 def _parse_mixture(values: dict[str, Any]) -> Mixture:
