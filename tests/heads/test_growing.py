@@ -66,10 +66,18 @@ def test_what_is_frozen_stays_frozen_each_by_itself() -> None:
     assert [parameter.requires_grad for parameter in linear.parameters()] == [True, False]
 
 
+def test_the_device_stays() -> None:
+    linear = nn.Linear(2, 1, device="meta")
+    grow_linear(linear, new_rows(linear, 1))
+    assert [(parameter.device.type, len(parameter)) for parameter in linear.parameters()] == [("meta", 2)] * 2
+
+
 def test_weights_that_are_no_plain_ones_are_refused() -> None:
     for layer, found in (
         (weight_norm(nn.Linear(2, 2)), "ParametrizedLinear with Tensor"),
         (nn.modules.linear.NonDynamicallyQuantizableLinear(2, 2), "NonDynamicallyQuantizableLinear with Parameter"),
+        # a hook computes the weight, the layer's class stays
+        (nn.utils.spectral_norm(nn.Linear(2, 2)), "Linear with Tensor"),
     ):
         with pytest.raises(InputError, match=f"expected a last layer with plain weights.* found {found}"):
             new_rows(layer, 1)
