@@ -157,7 +157,7 @@ class ExperienceTrainer(MultiTaskTrainer):
 
     # evaluation
 
-    def prediction_step(  # type: ignore[override]
+    def prediction_step(
         self,
         model: nn.Module,
         inputs: dict[str, Any],

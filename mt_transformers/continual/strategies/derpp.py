@@ -56,5 +56,5 @@ class DerPP(Der):
         loss, batch = super().added_loss(learner, inputs, outputs), self._labelled.pop(0)
         if batch is None:
             return loss
-        answered = learner.forward(batch, num_items_in_batch=self._divisors)
-        return self.beta * answered["loss"] + (0 if loss is None else loss)
+        labelled: torch.Tensor = self.beta * learner.forward(batch, num_items_in_batch=self._divisors)["loss"]
+        return labelled if loss is None else labelled + loss

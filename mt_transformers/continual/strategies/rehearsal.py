@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import datasets
 import numpy as np
@@ -68,7 +68,7 @@ class Rehearsal(Strategy):
 
     buffer_size: int | None = None
     ratio: float | None = None
-    sampling: str = "reservoir"
+    sampling: Literal["reservoir", "class_balanced"] = "reservoir"
     replay_batch_size: int | None = None
     seed: int = 0
     _buffer: Buffer | None = field(default=None, init=False, repr=False, compare=False)
