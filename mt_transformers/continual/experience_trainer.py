@@ -146,7 +146,7 @@ class ExperienceTrainer(MultiTaskTrainer):
         return total * self.learner.num_processes
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """As [`MultiTaskTrainer.training_step`]; with the last micro-batch of a step the strategy sees the gradients."""
+        """As [`MultiTaskTrainer.training_step`]; with the last micro-batch the strategy sees the gradients."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         if self.accelerator.sync_gradients:
             own = self._own_parameters()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
@@ -24,15 +23,15 @@ answered, what the model is made of."""
 
 
 @dataclass(kw_only=True)
-class Strategy(ABC):
+class Strategy:
     """
     One way of learning an experience without forgetting earlier ones: hooks around the training of each experience.
 
     A strategy of one's own is a dataclass that overrides some of the hooks; its fields are its options, and what it
-    remembers from experience to experience is written by [`save`]. The hooks come in this order: [`check`] and [`start`]
-    once; for each experience [`training_rows`], [`begin`], [`learn`] or, step by step, [`rehearse`], for each micro-batch
-    [`observe`], [`row_losses`] and [`added_loss`], then [`end_backward`] and [`end_step`]; [`end`]; and [`answering`]
-    around each evaluation. All processes call the same hooks and have to come to the same decisions.
+    remembers from experience to experience is written by [`save`]. The hooks come in this order: [`check`] and
+    [`start`] once; for each experience [`training_rows`], [`begin`], [`learn`] or, step by step, [`rehearse`], for
+    each micro-batch [`observe`], [`row_losses`] and [`added_loss`], then [`end_backward`] and [`end_step`]; [`end`];
+    and [`answering`] around each evaluation. All processes call the same hooks and have to come to the same decisions.
     """
 
     name: ClassVar[str]
@@ -135,7 +134,7 @@ class Strategy(ABC):
             learner ([`Learner`]): Of the experience.
             head (`str`): The head.
             inputs (`dict[str, Any]`): The micro-batch.
-            outputs (`Mapping[str, torch.Tensor]`): What the model answered, with all keys of a [`MultiTaskModelOutput`].
+            outputs (`Mapping[str, torch.Tensor]`): The model's [`MultiTaskModelOutput`].
             rehearsed (`bool`): Whether the micro-batch came from [`rehearse`].
 
         Returns:
