@@ -167,15 +167,8 @@ class ContinualTrainer:
     # what is measured
 
     def _new_results(self) -> ContinualResults:
-        experiences = self.scenario.experiences
-        nothing = np.full(len(experiences), np.nan)
-        return ContinualResults(
-            strategy=self.strategy.name,
-            scenario=self.scenario.kind,
-            experiences=tuple(each.name for each in experiences),
-            matrix=np.full((len(experiences), len(experiences)), np.nan),
-            initial=nothing,
-        )
+        names = [each.name for each in self.scenario.experiences]
+        return ContinualResults.begin(strategy=self.strategy.name, scenario=self.scenario.kind, experiences=names)
 
     def _measure(self, trainer: ExperienceTrainer, after: int, results: ContinualResults) -> None:
         """Score all experiences that can be answered after one, -1 for before the first."""

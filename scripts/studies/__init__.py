@@ -1,0 +1,1 @@
+"""Studies of continual learning: what is run, one file a stream."""

@@ -1,0 +1,55 @@
+"""
+Compare strategies of continual learning on a stream, and write the table and the pictures.
+
+    python scripts/study_continual.py clinc150 --output FOLDER [--strategies replay,derpp] [--buffers 200,1000]
+
+A run that is done is kept, and a study that was interrupted goes on where it was. MT_TRANSFORMERS_DATA is the folder
+of the full datasets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+STREAMS = ("clinc150",)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run a study.
+
+    Args:
+        argv (`Sequence[str]`, *optional*): The arguments. Defaults to those of the process.
+
+    Returns:
+        `int`: Exit status.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stream", choices=STREAMS)
+    parser.add_argument("--output", type=Path, required=True, help="where results are kept")
+    parser.add_argument("--backbone", default="sentence-transformers/all-MiniLM-L6-v2", help="name or folder")
+    parser.add_argument("--strategies", help="names, separated by commas; all by default")
+    parser.add_argument("--buffers", default="200,1000", help="sizes of the buffer (rows)")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--train-rows", type=int, default=30, help="training rows of a class")
+    parser.add_argument("--test-rows", type=int, default=10, help="test rows of a class")
+    parser.add_argument("--epochs", type=float, default=1.0, help="epochs of each experience")
+    parser.add_argument("--batch-size", type=int, default=10)
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    given = parser.parse_args(argv)
+    # not before --help is answered
+    study = import_module(f"studies.{given.stream}").make_study(given)
+    runs = import_module("studies.runs")
+    given.output.mkdir(parents=True, exist_ok=True)
+    runs.run_study(study, given.output)
+    runs.write_report(study, given.output, f"python scripts/study_continual.py {' '.join(argv or sys.argv[1:])}")
+    print((given.output / "report.md").read_text(encoding="utf-8"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
