@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import InputError, check_known
-from ..heads import SequenceClassificationHeadConfig
+from ..heads import HeadConfig, SequenceClassificationHeadConfig
 
-__all__ = ["check_permutation", "choose_classes", "class_groups"]
+__all__ = ["check_permutation", "choose_classes", "class_groups", "single_label_config"]
 
 
 def class_groups(
@@ -139,3 +139,30 @@ def choose_classes(config: SequenceClassificationHeadConfig, names: Sequence[str
     return replace(
         config, num_labels=len(names), id2label=dict(enumerate(names)), label2id=None, class_weights=weights
     )
+
+
+def single_label_config(head: str, config: HeadConfig) -> SequenceClassificationHeadConfig:
+    """
+    Refuse a head whose classes cannot be divided among experiences.
+
+    Args:
+        head (`str`): The head.
+        config ([`HeadConfig`]): Its config.
+
+    Returns:
+        [`SequenceClassificationHeadConfig`]: The config, whose type is now known.
+
+    Raises:
+        InputError: If it does not choose one class for a whole row.
+    """
+    if not isinstance(config, SequenceClassificationHeadConfig):
+        raise InputError(
+            f"head {head!r}: expected sequence_classification, image_classification or audio_classification, whose "
+            f"classes can be divided, found {config.head_type}."
+        )
+    if config.multi_label:
+        raise InputError(
+            f"head {head!r}: expected the problem_type 'single_label_classification', since a row with several labels "
+            f"may belong to several experiences, found {config.problem_type!r}."
+        )
+    return config

@@ -13,8 +13,8 @@ import numpy as np
 from ..configuration import check_name
 from ..data import Task
 from ..errors import InputError, check_known
-from ..heads import ClassHeadConfig, HeadConfig, SequenceClassificationHeadConfig
-from .class_order import choose_classes
+from ..heads import ClassHeadConfig, HeadConfig
+from .class_order import choose_classes, single_label_config
 
 __all__ = ["SCENARIOS", "Experience", "Scenario", "difference"]
 
@@ -65,6 +65,7 @@ class Scenario:
     Example:
         >>> from datasets import ClassLabel, Dataset, Features, Value
         >>> from mt_transformers.continual.class_scenarios import class_incremental
+        >>> from mt_transformers.heads import SequenceClassificationHeadConfig
         >>> features = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"])})
         >>> rows = Dataset.from_dict({"text": ["sure", "never", "of course"], "label": [1, 0, 1]}, features=features)
         >>> tasks = {"answers": Task(dataset={"train": rows}, inputs={"text": "text"}, labels={"answer": "label"})}
@@ -116,11 +117,11 @@ class Scenario:
             raise InputError(f"{where}: expected at least one training row, found none.")
 
     def _check_growing(self, head: str) -> None:
-        config, brought = self.heads[head], self._labels_until(head, len(self.experiences) - 1)
-        if not isinstance(config, SequenceClassificationHeadConfig) or config.names != brought:
-            found = config.names if isinstance(config, ClassHeadConfig) else config.head_type
+        config = single_label_config(head, self.heads[head])
+        brought = self._labels_until(head, len(self.experiences) - 1)
+        if config.names != brought:
             raise InputError(
-                f"head {head!r}: expected the classes that the experiences bring, {brought}, found {found}."
+                f"head {head!r}: expected the classes that the experiences bring, {brought}, found {config.names}."
             )
 
     def _labels_until(self, head: str, experience: int) -> list[str]:
@@ -152,10 +153,8 @@ class Scenario:
         return {head: self._config_after(head, experience) for head in names}
 
     def _config_after(self, head: str, experience: int) -> HeadConfig:
-        config, labels = self.heads[head], self._labels_until(head, experience)
-        if labels and isinstance(config, SequenceClassificationHeadConfig):
-            return choose_classes(config, labels)
-        return config
+        labels = self._labels_until(head, experience)
+        return choose_classes(single_label_config(head, self.heads[head]), labels) if labels else self.heads[head]
 
     def classes_after(self, head: str, experience: int) -> int:
         """
