@@ -40,7 +40,7 @@ def class_groups(
 
     Raises:
         InputError: If there are fewer than two groups, more groups than classes, an empty group, or names that repeat,
-            lack or are unknown.
+            are missing or unknown.
 
     Example:
         >>> class_groups(["a", "b", "c", "d", "e"], experiences=2)
@@ -97,13 +97,13 @@ def check_permutation(found: Sequence[str], expected: Sequence[str], where: str,
         what (`str`): What such a thing is called.
 
     Raises:
-        InputError: If a name is unknown, stands twice or lacks.
+        InputError: If a name is unknown, stands twice or is missing.
 
     Example:
         >>> check_permutation(["b"], ["a", "b"], "order", "task")
         Traceback (most recent call last):
             ...
-        mt_transformers.errors.InputError: order: expected each task once, but 'a' lacks.
+        mt_transformers.errors.InputError: order: expected each task once, but 'a' is missing.
     """
     check_known(found, expected, where, what)
     twice = [name for name, count in Counter(found).items() if count > 1]
@@ -111,7 +111,7 @@ def check_permutation(found: Sequence[str], expected: Sequence[str], where: str,
         raise InputError(f"{where}: expected each {what} once, but {twice[0]!r} stands twice.")
     lacking = [name for name in expected if name not in set(found)]
     if lacking:
-        more = f" and {len(lacking) - 1} more lack" if len(lacking) > 1 else " lacks"
+        more = f" and {len(lacking) - 1} more are missing" if len(lacking) > 1 else " is missing"
         raise InputError(f"{where}: expected each {what} once, but {lacking[0]!r}{more}.")
 
 

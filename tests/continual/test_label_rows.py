@@ -97,6 +97,12 @@ def test_numbers_get_names_and_other_columns_stay() -> None:
     assert rows.features["label"] == Value("int8")
 
 
+def test_the_cache_knows_named_labels_again() -> None:
+    rows = labelled([1, 0], "numbers").select([1, 0])
+    first, second, other = (name_labels(rows, "label", np.array(ids), NAMES) for ids in ([0, 1], [0, 1], [1, 1]))
+    assert first._fingerprint == second._fingerprint != other._fingerprint
+
+
 @pytest.mark.parametrize("column", ["names", "text"])
 def test_names_stay_as_they_are(column: str) -> None:
     rows = labelled([1, 0], column)

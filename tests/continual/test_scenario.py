@@ -63,6 +63,12 @@ def test_what_was_there_stays_where_it_is(order: list[str], experiences: int) ->
     assert list(names[-1].values()) == order
 
 
+def test_the_configs_are_copies() -> None:
+    scenario = three_tasks()
+    scenario.heads_after(1)["mood"].metrics = ["f1_micro"]
+    assert scenario.heads["mood"].metrics is None
+
+
 def test_class_weights_go_with_their_classes() -> None:
     weights = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}
     scenario = class_incremental(letters(), letter_heads(class_weights=weights), experiences=2, order=ORDER)
@@ -135,11 +141,13 @@ def experience(**changes: Any) -> Experience:
         ({"rows": {"alphabet": {"test": np.arange(1)}}}, "experience 'one': expected at least one training row"),
         ({"rows": {}}, "experience 'one': expected at least one training row"),
         ({"rows": {"alphabet": {"train": np.arange(0)}}}, "task 'alphabet', split 'train': expected numbers of its 7"),
-        ({"rows": {"alphabet": {"train": np.array([1, 0])}}}, "expected numbers of its 7 rows, at least one, ascend"),
+        ({"rows": {"alphabet": {"train": np.array([1, 0])}}}, "expected numbers of its 7 rows, ascending, int64, at"),
         ({"rows": {"alphabet": {"train": np.array([0, 0])}}}, "expected numbers of its 7 rows"),
         ({"rows": {"alphabet": {"train": np.array([0, 7])}}}, "expected numbers of its 7 rows"),
         ({"rows": {"alphabet": {"train": np.array([-1, 0])}}}, "expected numbers of its 7 rows"),
         ({"rows": {"alphabet": {"train": np.array([0.0])}}}, "expected numbers of its 7 rows"),
+        ({"rows": {"alphabet": {"train": np.array([1, 0], dtype=np.uint8)}}}, "expected numbers of its 7 rows"),
+        ({"rows": {"alphabet": {"train": np.array([[0, 1]])}}}, "expected numbers of its 7 rows"),
         (
             {"labels": {"letter": ("a", "b")}},
             r"head 'letter': expected the classes .*\['a', 'b'\], found \['a', 'b', ",

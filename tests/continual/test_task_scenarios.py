@@ -80,12 +80,12 @@ def test_groups_of_one_name_are_numbered() -> None:
 @pytest.mark.parametrize(
     ("order", "message"),
     [
-        (["a", "b"], "order: expected each task once, but 'c' lacks"),
+        (["a", "b"], "order: expected each task once, but 'c' is missing"),
         (["a", ["b", "a"], "c"], "order: expected each task once, but 'a' stands twice"),
         (["a", "b", "c", "d"], "order: unknown task 'd'"),
         (["a", "b", "c", []], "order: expected at least one task in each group"),
         ([["a", "b", "c"]], "new_heads: expected at least two experiences, found 1"),
-        ([], "order: expected each task once, but 'a' and 2 more lack"),
+        ([], "order: expected each task once, but 'a' and 2 more are missing"),
     ],
 )
 def test_an_order_that_cannot_be(order: list[Any], message: str) -> None:
@@ -128,7 +128,7 @@ def test_an_order_of_tasks_that_cannot_be() -> None:
     tasks = {"x": letters()["alphabet"], "y": letters()["alphabet"]}
     with pytest.raises(InputError, match="order: unknown task 'z'"):
         domain_incremental(tasks, letter_heads(), order=["x", "y", "z"])
-    with pytest.raises(InputError, match="order: expected each task once, but 'y' lacks"):
+    with pytest.raises(InputError, match="order: expected each task once, but 'y' is missing"):
         domain_incremental(tasks, letter_heads(), order=["x"])
     with pytest.raises(InputError, match="domain_incremental: expected at least two experiences, found 1"):
         domain_incremental(letters(), letter_heads())
@@ -211,7 +211,11 @@ def test_every_row_is_in_the_experience_of_its_domain(values: list[int], order: 
         (places(["x", "x"], Value("string")), {}, "domain_incremental: expected at least two experiences, found 1"),
         (places([0.5, 1.5], Value("float32")), {}, "column 'place', split 'train': expected the name of a domain"),
         (places(["x"], Value("string"), test=["y"]), {}, "column 'place': no training row of the domain 'y'"),
-        (places(["x", "y"], Value("string")), {"order": ["x"]}, "order: expected each domain once, but 'y' lacks"),
+        (
+            places(["x", "y"], Value("string")),
+            {"order": ["x"]},
+            "order: expected each domain once, but 'y' is missing",
+        ),
         (places(["x", "y"], Value("string")), {"order": ["x", "y", "x"]}, "each domain once, but 'x' stands twice"),
         (places(["x", "y"], Value("string")), {"order": ["x", "y", "z"]}, "order: unknown domain 'z'"),
         ({**places(["x", "y"], Value("string")), **letters()}, {}, "expected a single task with the column 'place'"),
