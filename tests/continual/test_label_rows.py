@@ -93,6 +93,7 @@ def test_numbers_get_names_and_other_columns_stay() -> None:
     ).select([3, 2, 1, 0])
     named = name_labels(rows, "label", np.array([-100, -100, 0, 2]), NAMES)
     assert named.features == Features({"label": ClassLabel(names=NAMES), "text": Value("string")})
+    assert named.column_names == ["label", "text"]
     assert named.to_dict() == {"label": [-1, -1, 0, 2], "text": ["z", "y", "x", "w"]}
     assert rows.features["label"] == Value("int8")
 
