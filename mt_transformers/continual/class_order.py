@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import InputError, check_known
-from ..heads import SequenceClassificationHeadConfig
+from ..heads import HeadConfig, SequenceClassificationHeadConfig
 
-__all__ = ["check_permutation", "choose_classes", "class_groups"]
+__all__ = ["check_permutation", "choose_classes", "class_groups", "single_label_config"]
 
 
 def class_groups(
@@ -40,7 +40,7 @@ def class_groups(
 
     Raises:
         InputError: If there are fewer than two groups, more groups than classes, an empty group, or names that repeat,
-            lack or are unknown.
+            are missing or unknown.
 
     Example:
         >>> class_groups(["a", "b", "c", "d", "e"], experiences=2)
@@ -97,13 +97,13 @@ def check_permutation(found: Sequence[str], expected: Sequence[str], where: str,
         what (`str`): What such a thing is called.
 
     Raises:
-        InputError: If a name is unknown, stands twice or lacks.
+        InputError: If a name is unknown, stands twice or is missing.
 
     Example:
         >>> check_permutation(["b"], ["a", "b"], "order", "task")
         Traceback (most recent call last):
             ...
-        mt_transformers.errors.InputError: order: expected each task once, but 'a' lacks.
+        mt_transformers.errors.InputError: order: expected each task once, but 'a' is missing.
     """
     check_known(found, expected, where, what)
     twice = [name for name, count in Counter(found).items() if count > 1]
@@ -111,7 +111,7 @@ def check_permutation(found: Sequence[str], expected: Sequence[str], where: str,
         raise InputError(f"{where}: expected each {what} once, but {twice[0]!r} stands twice.")
     lacking = [name for name in expected if name not in set(found)]
     if lacking:
-        more = f" and {len(lacking) - 1} more lack" if len(lacking) > 1 else " lacks"
+        more = f" and {len(lacking) - 1} more are missing" if len(lacking) > 1 else " is missing"
         raise InputError(f"{where}: expected each {what} once, but {lacking[0]!r}{more}.")
 
 
@@ -139,3 +139,30 @@ def choose_classes(config: SequenceClassificationHeadConfig, names: Sequence[str
     return replace(
         config, num_labels=len(names), id2label=dict(enumerate(names)), label2id=None, class_weights=weights
     )
+
+
+def single_label_config(head: str, config: HeadConfig) -> SequenceClassificationHeadConfig:
+    """
+    Refuse a head whose classes cannot be divided among experiences.
+
+    Args:
+        head (`str`): The head.
+        config ([`HeadConfig`]): Its config.
+
+    Returns:
+        [`SequenceClassificationHeadConfig`]: The config, whose type is now known.
+
+    Raises:
+        InputError: If it does not choose one class for a whole row.
+    """
+    if not isinstance(config, SequenceClassificationHeadConfig):
+        raise InputError(
+            f"head {head!r}: expected sequence_classification, image_classification or audio_classification, whose "
+            f"classes can be divided, found {config.head_type}."
+        )
+    if config.multi_label:
+        raise InputError(
+            f"head {head!r}: expected the problem_type 'single_label_classification', since a row with several labels "
+            f"may belong to several experiences, found {config.problem_type!r}."
+        )
+    return config

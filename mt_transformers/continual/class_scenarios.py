@@ -10,7 +10,7 @@ import numpy as np
 from ..data import Task
 from ..errors import InputError, check_known
 from ..heads import HeadConfig, SequenceClassificationHeadConfig
-from .class_order import choose_classes, class_groups
+from .class_order import choose_classes, class_groups, single_label_config
 from .label_rows import name_labels, read_label_ids, rows_by_group, warn_of_lost_rows
 from .loaded_tasks import load_tasks
 from .scenario import Experience, Scenario
@@ -166,7 +166,7 @@ def _divide(
 ) -> _DividedClasses:
     name = _only_head(tasks, heads, head)
     loaded, complete = load_tasks(tasks, heads)
-    config = _check_config(name, complete[name])
+    config = single_label_config(name, complete[name])
     groups = class_groups(config.names, experiences=experiences, classes=classes, order=order, seed=seed)
     group_of = {label: number for number, group in enumerate(groups) for label in group}
     # one entry more, so that the id -1 of a row without a label reads the last one
@@ -209,17 +209,3 @@ def _only_head(tasks: Mapping[str, Task], heads: Mapping[str, HeadConfig], head:
     if others:
         raise InputError(f"head: the classes of {name!r} alone are divided: leave out {', '.join(others)}.")
     return name
-
-
-def _check_config(head: str, config: HeadConfig) -> SequenceClassificationHeadConfig:
-    if not isinstance(config, SequenceClassificationHeadConfig):
-        raise InputError(
-            f"head {head!r}: expected sequence_classification, image_classification or audio_classification, whose "
-            f"classes can be divided, found {config.head_type}."
-        )
-    if config.multi_label:
-        raise InputError(
-            f"head {head!r}: expected the problem_type 'single_label_classification', since a row with several labels "
-            f"may belong to several experiences, found {config.problem_type!r}."
-        )
-    return config

@@ -13,8 +13,8 @@ import numpy as np
 from ..configuration import check_name
 from ..data import Task
 from ..errors import InputError, check_known
-from ..heads import ClassHeadConfig, HeadConfig, SequenceClassificationHeadConfig
-from .class_order import choose_classes
+from ..heads import ClassHeadConfig, HeadConfig, get_head_config
+from .class_order import choose_classes, single_label_config
 
 __all__ = ["SCENARIOS", "Experience", "Scenario", "difference"]
 
@@ -30,7 +30,7 @@ class Experience:
     Args:
         name (`str`): An identifier, which no other experience of the scenario has.
         rows (`Mapping[str, Mapping[str, np.ndarray]]`):
-            Task -> split -> numbers of its rows in that split of the task, ascending integers; tasks and splits
+            Task -> split -> numbers of its rows in that split of the task, ascending, int64; tasks and splits
             without a row are left out.
         heads (`tuple[str, ...]`): The heads that it trains.
         labels (`Mapping[str, tuple[str, ...]]`):
@@ -65,6 +65,7 @@ class Scenario:
     Example:
         >>> from datasets import ClassLabel, Dataset, Features, Value
         >>> from mt_transformers.continual.class_scenarios import class_incremental
+        >>> from mt_transformers.heads import SequenceClassificationHeadConfig
         >>> features = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"])})
         >>> rows = Dataset.from_dict({"text": ["sure", "never", "of course"], "label": [1, 0, 1]}, features=features)
         >>> tasks = {"answers": Task(dataset={"train": rows}, inputs={"text": "text"}, labels={"answer": "label"})}
@@ -107,8 +108,8 @@ class Scenario:
             for split, rows in splits.items():
                 if not _ascending(rows, sizes[split]):
                     raise InputError(
-                        f"{where}, task {name!r}, split {split!r}: expected numbers of its {sizes[split]} rows, at "
-                        f"least one, ascending, found {rows!r}."
+                        f"{where}, task {name!r}, split {split!r}: expected numbers of its {sizes[split]} rows, "
+                        f"ascending, int64, at least one, found {rows!r}."
                     )
         if not experience.heads:
             raise InputError(f"{where}: expected at least one head, found none.")
@@ -116,11 +117,11 @@ class Scenario:
             raise InputError(f"{where}: expected at least one training row, found none.")
 
     def _check_growing(self, head: str) -> None:
-        config, brought = self.heads[head], self._labels_until(head, len(self.experiences) - 1)
-        if not isinstance(config, SequenceClassificationHeadConfig) or config.names != brought:
-            found = config.names if isinstance(config, ClassHeadConfig) else config.head_type
+        config = single_label_config(head, self.heads[head])
+        brought = self._labels_until(head, len(self.experiences) - 1)
+        if config.names != brought:
             raise InputError(
-                f"head {head!r}: expected the classes that the experiences bring, {brought}, found {found}."
+                f"head {head!r}: expected the classes that the experiences bring, {brought}, found {config.names}."
             )
 
     def _labels_until(self, head: str, experience: int) -> list[str]:
@@ -141,21 +142,23 @@ class Scenario:
             experience (`int`): Number of the experience, from 0.
 
         Returns:
-            `dict[str, HeadConfig]`: Their configs, in the order in which the heads come, a growing head with the
-            classes so far. Neither a head nor a class changes its place later.
+            `dict[str, HeadConfig]`: Copies of their configs, in the order in which the heads come, a growing head
+            with the classes so far. Neither a head nor a class changes its place later.
 
         Raises:
             InputError: If there is no such experience.
         """
         self._check_number(experience)
-        names = {head: None for each in self.experiences[: experience + 1] for head in each.heads}
-        return {head: self._config_after(head, experience) for head in names}
+        return {head: self._config_after(head, experience) for head in self._heads_until(experience)}
+
+    def _heads_until(self, experience: int) -> dict[str, None]:
+        """Names of the heads that there are after an experience, in the order in which they come."""
+        return {head: None for each in self.experiences[: experience + 1] for head in each.heads}
 
     def _config_after(self, head: str, experience: int) -> HeadConfig:
-        config, labels = self.heads[head], self._labels_until(head, experience)
-        if labels and isinstance(config, SequenceClassificationHeadConfig):
-            return choose_classes(config, labels)
-        return config
+        labels = self._labels_until(head, experience)
+        config = self.heads[head]
+        return choose_classes(single_label_config(head, config), labels) if labels else get_head_config(head, config)
 
     def classes_after(self, head: str, experience: int) -> int:
         """
@@ -172,8 +175,11 @@ class Scenario:
             InputError: If there is no such head or experience.
         """
         check_known([head], self.heads, self.kind, "head")
-        config = self.heads_after(experience).get(head)
-        return len(config.names) if isinstance(config, ClassHeadConfig) else 0
+        self._check_number(experience)
+        config = self.heads[head]
+        if head not in self._heads_until(experience) or not isinstance(config, ClassHeadConfig):
+            return 0
+        return len(self._labels_until(head, experience) or config.names)
 
     def can_answer(self, after: int, experience: int) -> bool:
         """
@@ -193,7 +199,7 @@ class Scenario:
         self._check_number(after, first=-1)
         self._check_number(experience)
         asked, latest = self.experiences[experience], max(after, 0)
-        return set(asked.heads) <= set(self.heads_after(latest)) and (not asked.labels or experience <= latest)
+        return set(asked.heads) <= set(self._heads_until(latest)) and (not asked.labels or experience <= latest)
 
     def state(self) -> dict[str, Any]:
         """
@@ -217,7 +223,7 @@ def _ascending(rows: np.ndarray, size: int) -> bool:
     """Whether these are numbers of some of so many rows, each once."""
     return (
         rows.ndim == 1
-        and np.issubdtype(rows.dtype, np.integer)
+        and rows.dtype == np.int64
         and 0 < len(rows) <= size
         and bool(rows[0] >= 0 and rows[-1] < size and (np.diff(rows) > 0).all())
     )

@@ -42,7 +42,7 @@ def new_heads(
         [`Scenario`]: A head joins with the first experience that feeds it.
 
     Raises:
-        InputError: If the order repeats a task, lacks one or has an unknown one, or an experience has no training row.
+        InputError: If the order repeats or misses a task or has an unknown one, or an experience has no training row.
 
     Example:
         >>> from datasets import Dataset
@@ -99,7 +99,7 @@ def domain_incremental(
         [`Scenario`]: An experience for each task, or for each domain.
 
     Raises:
-        InputError: If the tasks feed different heads, the order repeats a domain, lacks one or has an unknown one, the
+        InputError: If the tasks feed different heads, the order repeats or misses a domain or has an unknown one, the
             column cannot say the domain, or an experience has no training row.
 
     Example:

@@ -61,6 +61,19 @@ def test_what_is_left_out_has_its_default(tmp_path: Path, empty: dict[str, Any])
     assert (recipe.mixture, recipe.loss_weights, recipe.loss_reduction) == (Mixture(), {}, "per_head")
 
 
+@pytest.mark.parametrize("strategy", ["naive", {"name": "replay", "buffer_size": 200}])
+def test_experiences_and_strategy_are_kept_as_they_are(tmp_path: Path, strategy: Any) -> None:
+    section = {"scenario": "class_incremental", "experiences": 15, "no_such_key": None}
+    recipe = read_recipe(write_recipe(tmp_path, values(experiences=section, strategy=strategy)))
+    assert (recipe.experiences, recipe.strategy) == (section, strategy)
+
+
+@pytest.mark.parametrize("empty", [{}, {"experiences": None, "strategy": None}])
+def test_a_recipe_needs_no_experiences(tmp_path: Path, empty: dict[str, Any]) -> None:
+    recipe = parse_recipe(values(**empty), tmp_path)
+    assert (recipe.experiences, recipe.strategy) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -234,6 +247,8 @@ def test_overrides_are_checked_like_the_file(tmp_path: Path) -> None:
         (values(mixture={"temperature": "hot", "sampling": "temperature"}), "expected a temperature above 0"),
         (values(training=["seed"]), "training: expected a mapping"),
         (values(loss_weights=[1.0]), "loss_weights: expected a mapping"),
+        (values(experiences=15), "experiences: expected a mapping, found 15"),
+        (values(strategy="naive"), "strategy: expected the section 'experiences' beside it, found none"),
     ],
 )
 def test_bad_values_are_refused_with_their_place(tmp_path: Path, given: dict[str, Any], message: str) -> None:
