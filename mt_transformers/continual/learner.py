@@ -100,6 +100,10 @@ class Learner:
             if "train" in splits
         }
 
+    def trained_tasks(self) -> list[str]:
+        """Names of the tasks that have training rows, in any experience."""
+        return [name for name, task in self.scenario.tasks.items() if "train" in task.dataset]
+
     def raw_row(self, task: str, number: int) -> dict[str, Any]:
         """
         A training row as its dataset has it.

@@ -90,7 +90,8 @@ class ContinualTrainer:
         with args.main_process_first(desc="preparing the rows"):
             prepared.prepare()
         for splits in prepared.splits.values():
-            splits["train"] = number_rows(splits["train"])
+            if "train" in splits:
+                splits["train"] = number_rows(splits["train"])
         return prepared
 
     def train(self, resume_from_checkpoint: bool | None = None) -> ContinualResults:

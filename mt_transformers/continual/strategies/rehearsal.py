@@ -99,16 +99,18 @@ class Rehearsal(Strategy):
     def check(self, scenario: Scenario) -> None:
         size = 200 if self.buffer_size is None else self.buffer_size
         if self.ratio is not None:
-            rows = sum(len(splits["train"]) for each in scenario.experiences for splits in each.rows.values())
+            rows = sum(
+                len(splits.get("train", ())) for each in scenario.experiences for splits in each.rows.values()
+            )
             size = max(1, round(self.ratio * rows))
         self._buffer = Buffer(size, self.sampling, self.seed)
 
     def start(self, learner: Learner) -> None:
-        self._features = {task: learner.raw_features(task) for task in learner.scenario.tasks}
+        self._features = {task: learner.raw_features(task) for task in learner.trained_tasks()}
 
     def begin(self, learner: Learner) -> None:
         self._seen.clear()
-        sizes = {task: len(learner.scenario.tasks[task].dataset["train"]) for task in learner.experience.rows}
+        sizes = {task: len(learner.scenario.tasks[task].dataset["train"]) for task in learner.rows_of(learner.number)}
         self._slots = {task: np.full(size, _NOT_OFFERED, dtype=np.int64) for task, size in sizes.items()}
 
     def observe(self, learner: Learner, inputs: Batch, outputs: Mapping[str, torch.Tensor]) -> None:
