@@ -85,7 +85,7 @@ def save_buffer(buffer: Buffer, folder: str | os.PathLike[str], features: Mappin
         description = _description(buffer, list(tasks), found) | {"state": state, "checksums": checksums}
         (unfinished / BUFFER_FILE).write_text(json.dumps(description), encoding="utf-8")
         _swap(unfinished, target, replaced)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise InputError(f"{target}: cannot be written: {error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

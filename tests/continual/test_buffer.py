@@ -85,7 +85,25 @@ def test_rows_that_are_waited_for_are_named() -> None:
             use()
     buffer.put(1, Slot("moods", {}, "b"))
     assert buffer.groups() == {"a": 1, "b": 1}
+
+
+def test_a_row_is_let_go_when_another_is_placed_there() -> None:
+    buffer = Buffer(1, "class_balanced")
+    fill(buffer, "aa")
+    # a class has the only slot until another comes
+    assert buffer.place(["b"]) == [0]
+    with pytest.raises(InputError, match="slot 0 waits for the row that was placed there"):
+        buffer[0]
+
+
+def test_a_buffer_that_is_cleared_or_loaded_waits_for_nothing() -> None:
+    state = Buffer(3).state_dict()
+    buffer = Buffer(3)
+    buffer.place(["a", "b"])
     buffer.clear()
+    assert buffer.draw(1) == []
+    buffer.place(["a"])
+    buffer.load_state_dict(state, [])
     assert buffer.draw(1) == []
 
 
@@ -102,6 +120,15 @@ def test_draws_are_uniform_and_without_replacement() -> None:
     assert len(found) == 20
     assert all(first != second for first, second in found)
     assert chisquare(list(found.values())).pvalue > 1e-3
+
+
+def test_draws_depend_on_the_seed() -> None:
+    found = []
+    for seed in (3, 3, 4):
+        buffer = Buffer(6, seed=seed)
+        fill(buffer, "abcdef")
+        found.append([buffer.draw(3) for _ in range(5)])
+    assert found[0] == found[1] != found[2]
 
 
 def test_all_rows_are_drawn_if_there_are_no_more() -> None:

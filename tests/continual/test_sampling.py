@@ -45,16 +45,31 @@ def in_one_call(sampling: Sampling, groups: Sequence[str | int]) -> dict[int, in
 
 def in_batches(sampling: Sampling, groups: Sequence[str | int]) -> dict[int, int]:
     slots: dict[int, int] = {}
-    for first, last in [(0, 1), (1, 5), (5, len(groups))]:
+    for first, last in [(0, 1), (1, 4), (4, len(groups))]:
         run(sampling, groups[first:last], first, slots)
     return slots
 
 
+@pytest.mark.parametrize("kind", SAMPLINGS)
 @pytest.mark.parametrize("place", [in_one_call, in_batches])
-def test_a_reservoir_keeps_each_subset_alike(place: Callable[..., dict[int, int]]) -> None:
-    kept = (place(Reservoir(3, seed), ["a"] * 7) for seed in range(REPETITIONS))
+@pytest.mark.parametrize("items", [4, 5, 8])
+def test_of_one_group_each_subset_stays_alike(
+    items: int, place: Callable[..., dict[int, int]], kind: type[Sampling]
+) -> None:
+    kept = (place(kind(3, seed), ["a"] * items) for seed in range(REPETITIONS))
     subsets = Counter(tuple(sorted(slots.values())) for slots in kept)
-    assert_all_alike(subsets, list(combinations(range(7), 3)))
+    assert_all_alike(subsets, list(combinations(range(items), 3)))
+
+
+@pytest.mark.parametrize("kind", SAMPLINGS)
+def test_of_a_stream_after_clearing_each_subset_stays_alike(kind: type[Sampling]) -> None:
+    subsets: Counter[Any] = Counter()
+    for seed in range(REPETITIONS):
+        sampling = kind(3, seed)
+        sampling.place(["a"] * 9)
+        sampling.clear()
+        subsets[tuple(sorted(run(sampling, ["a"] * 5).values()))] += 1
+    assert_all_alike(subsets, list(combinations(range(5), 3)))
 
 
 def test_a_reservoir_that_was_made_smaller_keeps_each_subset_alike() -> None:
@@ -131,6 +146,24 @@ def test_a_smaller_balanced_buffer_is_balanced(groups: list[str], seed: int) -> 
     kept = run(sampling, groups[-5:], len(groups) - 5, slots)
     counts, seen = Counter(groups[item] for item in kept.values()), Counter(groups)
     assert all(counts[name] == seen[name] or counts[name] >= max(counts.values()) - 1 for name in seen)
+
+
+@pytest.mark.parametrize("seed", range(9))
+def test_a_class_that_lost_items_to_a_smaller_size_is_full(seed: int) -> None:
+    sampling = ClassBalanced(20, seed)
+    slots = run(sampling, "aaaaabbbbb")
+    slots = {new: slots[old] for new, old in enumerate(sampling.resize(9))}
+    counts = Counter("aaaaabbbbb"[item] for item in slots.values())
+    assert sorted(counts.values()) == [4, 5]
+    smaller = min(counts, key=lambda name: counts[name])
+    later = run(sampling, smaller * 99, 10, dict(slots))
+    assert all(later[slot] == item for slot, item in slots.items() if "aaaaabbbbb"[item] != smaller)
+
+
+def test_classes_without_slots_take_no_room() -> None:
+    sampling = ClassBalanced(3)
+    sampling.place(range(50))
+    assert len(sampling.state_dict()["slots"]) == 3
 
 
 @pytest.mark.parametrize("kind", SAMPLINGS)
