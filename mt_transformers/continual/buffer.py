@@ -48,7 +48,7 @@ class Buffer:
     Holds a sample of the rows that were trained on so far.
 
     What stays is decided by the rows' groups alone, so that only rows that stay are fetched: [`place`] says where the
-    next rows go, [`put`] puts them there.
+    next rows go, [`put`] puts them there. Processes that place the same groups hold the same rows.
 
     Args:
         size (`int`): Rows it holds, at least 1.
@@ -137,7 +137,8 @@ class Buffer:
         Args:
             number (`int`): What [`place`] gave for it.
             slot ([`Slot`]):
-                The row. Of its logits and features copies are kept, detached and on the CPU.
+                The row. Of its logits and features copies are kept, detached and on the CPU; those of a batch are
+                better brought there together, before.
 
         Raises:
             InputError: If no row of its group was placed there.

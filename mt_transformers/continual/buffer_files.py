@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -28,9 +29,11 @@ TENSORS_FILE = "tensors.safetensors"
 _FORMAT_VERSION = 1
 _KINDS = ("logits", "features")
 
-# what reading a file raises whose contents are not what was written
-_BROKEN: tuple[type[Exception], ...] = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
-_BROKEN += (pa.ArrowException, SafetensorError)
+# what is raised where a file is missing, or does not hold what was written
+_UNREADABLE: tuple[type[Exception], ...] = (
+    *(OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError),
+    *(pa.ArrowException, SafetensorError),
+)
 
 _Found = TypeVar("_Found")
 
@@ -75,13 +78,14 @@ def save_buffer(buffer: Buffer, folder: str | os.PathLike[str], features: Mappin
     try:
         unfinished.mkdir(parents=True)
         for number, (task, (_, rows)) in enumerate(tasks.items()):
-            write_rows(unfinished / _rows_file(number), rows, features[task], f"task {task!r}")
+            write_rows(unfinished / _rows_file(number), rows, features[task], f"buffer: task {task!r}")
         tensors, found = _flattened(buffer.slots)
         save_file(tensors, unfinished / TENSORS_FILE)
-        description = _description(buffer, list(tasks), found) | {"state": state}
+        checksums = {each.name: _checksum(each) for each in unfinished.iterdir()}
+        description = _description(buffer, list(tasks), found) | {"state": state, "checksums": checksums}
         (unfinished / BUFFER_FILE).write_text(json.dumps(description), encoding="utf-8")
         _swap(unfinished, target, replaced)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise InputError(f"{target}: cannot be written: {error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -107,8 +111,10 @@ def load_buffer(folder: str | os.PathLike[str]) -> Buffer:
     slots: list[Slot] = _reading(path, _read_slots, description)
     for number, task in enumerate(description["tasks"]):
         file = Path(folder) / _rows_file(number)
+        _reading(file, _check_unchanged, file, description)
         _reading(file, _fill_rows, [slot for slot in slots if slot.task == task], file)
     file = Path(folder) / TENSORS_FILE
+    _reading(file, _check_unchanged, file, description)
     _reading(file, _fill_tensors, slots, description["tensors"], file)
     return _reading(path, _rebuilt, description, slots)
 
@@ -119,8 +125,22 @@ def _reading(path: Path, read: Callable[..., _Found], *arguments: Any) -> _Found
         return read(*arguments)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (OSError, *_BROKEN) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path}: cannot be read as part of a buffer: {error!r}") from error
+
+
+def _checksum(file: Path) -> str:
+    found = hashlib.sha256()
+    with open(file, "rb") as stream:
+        while part := stream.read(1 << 20):
+            found.update(part)
+    return found.hexdigest()
+
+
+def _check_unchanged(file: Path, description: Mapping[str, Any]) -> None:
+    # Arrow may end the process over a file with a few wrong bytes
+    if _checksum(file) != description["checksums"][file.name]:
+        raise InputError("expected the file that was saved with the buffer, found another or a damaged one.")
 
 
 def _rows_file(number: int) -> str:
@@ -132,7 +152,6 @@ def _description(buffer: Buffer, tasks: Sequence[str], tensors: Sequence[Mapping
     numbers = {task: number for number, task in enumerate(tasks)}
     return {
         "format_version": _FORMAT_VERSION,
-        "size": buffer.size,
         "sampling": buffer.sampling,
         "tasks": tasks,
         "slots": [[numbers[slot.task], slot.group, slot.experience] for slot in buffer.slots],
@@ -187,8 +206,9 @@ def _fill_tensors(slots: Sequence[Slot], found: Sequence[Mapping[str, str]], fil
 
 
 def _rebuilt(description: Mapping[str, Any], slots: Sequence[Slot]) -> Buffer:
-    buffer = Buffer(description["size"], description["sampling"])
-    buffer.load_state_dict(description["state"], slots)
+    state = description["state"]
+    buffer = Buffer(state["sampling"]["size"], description["sampling"])
+    buffer.load_state_dict(state, slots)
     return buffer
 
 

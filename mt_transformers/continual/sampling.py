@@ -157,10 +157,10 @@ class ClassBalanced(Sampling):
     """
     Keeps as many items of each class (group) as of any other, as far as the stream has them.
 
-    A class is full once it was among the largest while all slots were in use. An item of a class that is not full
-    takes the slot of any item of the largest classes, chosen uniformly, those of classes that are equally large alike.
-    An item of a full class takes the slot of one of its own class, as in a [`Reservoir`] of that class. So a class has
-    all its items in the slots, or as many as the largest one, or one less; and of each class a uniform sample is kept.
+    A class is full once it was the largest while all slots were in use. An item of a class that is not full takes the
+    slot of any item of the largest class; of several that are equally large, of any item of theirs. An item of a full
+    class takes the slot of one of its own class, or none, as in a [`Reservoir`] of that class. So all items of a class
+    have slots, or as many as of the largest class, or one less; and of each class a uniform sample is kept.
 
     Source: Chrysakis and Moens (2020), "Online Continual Learning from Imbalanced Data",
     https://proceedings.mlr.press/v119/chrysakis20a.html, algorithm 1.
