@@ -99,7 +99,8 @@ class FlatParametersMixin(nn.Module):
         Raises:
             InputError: If parameters are sharded over processes.
         """
-        return [_gradient(parameter).clone() for parameter in self._flattened(trainable_only)]
+        gradients = [_gradient(parameter) for parameter in self._flattened(trainable_only)]
+        return [gradient.clone(memory_format=torch.contiguous_format) for gradient in gradients]
 
     def set_grads(self, flat: torch.Tensor, *, trainable_only: bool = False) -> None:
         """
@@ -122,20 +123,24 @@ class FlatParametersMixin(nn.Module):
 
     def _flattened(self, trainable_only: bool) -> list[nn.Parameter]:
         """The parameters in question, in their order."""
-        parameters = dict(self.named_parameters())
+        named = self.named_parameters()
+        parameters = {name: each for name, each in named if each.requires_grad or not trainable_only}
         sharded = next((name for name, each in parameters.items() if isinstance(each, DTensor)), None)
         if sharded is not None:
             raise InputError(
                 f"parameter {sharded!r} is sharded over processes (DTensor): expected whole parameters. Train with "
                 "DDP, or gather them with torch.distributed.checkpoint.state_dict.get_model_state_dict."
             )
-        return [each for each in parameters.values() if each.requires_grad or not trainable_only]
+        return list(parameters.values())
 
 
 def _gradient(parameter: nn.Parameter) -> torch.Tensor:
     """The gradient, dense and without a history; zeros if there is none."""
     gradient = parameter.grad
-    return torch.zeros_like(parameter) if gradient is None else gradient.detach().to_dense()
+    if gradient is None:
+        # one zero that is seen everywhere: a backbone may be frozen because a second copy of it has no room
+        return parameter.new_zeros(()).expand_as(parameter)
+    return gradient.detach().to_dense()
 
 
 def _flatten(values: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -145,7 +150,7 @@ def _flatten(values: Sequence[torch.Tensor]) -> torch.Tensor:
     sizes = [value.numel() for value in values]
     flat = torch.empty(sum(sizes), dtype=_common_dtype(values), device=values[0].device)
     for part, value in zip(flat.split(sizes), values, strict=True):
-        part.copy_(value.reshape(-1))
+        part.view(value.shape).copy_(value)
     return flat
 
 

@@ -74,10 +74,11 @@ class Head(nn.Module, ABC):
     @property
     def last_layer(self) -> nn.Module | None:
         """
-        The head's classification layer: the one whose first argument are the features that logits are made of.
+        The head's classification layer: what it takes first are the head's features, what it gives becomes logits.
 
-        A module that is called `last_layer` is the default; without one the features are what the head reads of the
-        backbone, `encoded`. Where `forward` calls it several times, the first call makes the logits.
+        A module of the head that is called `last_layer`, unless a head says otherwise. Where there is none (None), the
+        features are what the head reads of the backbone, `encoded`. Where `forward` calls it several times, the first
+        call makes the logits.
         """
         return self._modules.get("last_layer")
 
