@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import get_ident
 from typing import Any
 
@@ -69,8 +69,7 @@ class FeatureCapture:
         self._asked = returnt in ("features", "both")
         self.features: dict[str, torch.Tensor] = {}
 
-    @contextmanager
-    def of(self, name: str, head: Head) -> Iterator[None]:
+    def of(self, name: str, head: Head) -> AbstractContextManager[None]:
         """
         Keep the features of one head, which runs while this lasts.
 
@@ -81,9 +80,10 @@ class FeatureCapture:
         Raises:
             InputError: If the head has run and no features were seen.
         """
-        if not self._asked:
-            yield
-            return
+        return self._keeping(name, head) if self._asked else nullcontext()
+
+    @contextmanager
+    def _keeping(self, name: str, head: Head) -> Iterator[None]:
         layer, thread = head.last_layer, get_ident()
 
         def keep(_: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
