@@ -2,6 +2,8 @@
 Compare strategies of continual learning on a stream, and write the table and the pictures.
 
     python scripts/study_continual.py clinc150 --output FOLDER [--strategies replay,derpp] [--buffers 200,1000]
+    python scripts/study_continual.py five_tasks --output FOLDER
+    python scripts/study_continual.py digits --output FOLDER --backbone vit
 
 A run that is done is kept, and a study that was interrupted goes on where it was. MT_TRANSFORMERS_DATA is the folder
 of the full datasets.
@@ -15,7 +17,12 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-STREAMS = ("clinc150",)
+STREAMS = {
+    "clinc150": "sentence-transformers/all-MiniLM-L6-v2",
+    "five_tasks": "sentence-transformers/all-MiniLM-L6-v2",
+    "digits": "resnet",
+}
+"""Name of a study -> its backbone."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,16 +38,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stream", choices=STREAMS)
     parser.add_argument("--output", type=Path, required=True, help="where results are kept")
-    parser.add_argument("--backbone", default="sentence-transformers/all-MiniLM-L6-v2", help="name or folder")
+    parser.add_argument("--backbone", help="name or folder; resnet or vit for digits")
     parser.add_argument("--strategies", help="names, separated by commas; all by default")
-    parser.add_argument("--buffers", default="200,1000", help="sizes of the buffer (rows)")
-    parser.add_argument("--seeds", default="0")
-    parser.add_argument("--train-rows", type=int, default=30, help="training rows of a class")
-    parser.add_argument("--test-rows", type=int, default=10, help="test rows of a class")
-    parser.add_argument("--epochs", type=float, default=1.0, help="epochs of each experience")
-    parser.add_argument("--batch-size", type=int, default=10)
-    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--buffers", help="sizes of the buffer (rows), separated by commas")
+    parser.add_argument("--seeds", default="0", help="separated by commas")
+    parser.add_argument("--train-rows", type=int, help="training rows of a class, or of a task")
+    parser.add_argument("--test-rows", type=int, help="test rows of a class, or of a task")
+    parser.add_argument("--epochs", type=float, help="epochs of each experience")
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--learning-rate", type=float)
     given = parser.parse_args(argv)
+    given.backbone = given.backbone or STREAMS[given.stream]
     # not before --help is answered
     study = import_module(f"studies.{given.stream}").make_study(given)
     runs = import_module("studies.runs")

@@ -11,6 +11,7 @@ import torch
 from accelerate.utils import send_to_device
 
 from ..data import LABEL_PREFIX, TASK_INDEX, DataCollatorForMultiTask, PreparedTasks
+from ..data.media_columns import keep_files
 from ..modeling import MultiTaskModel
 from ..training.step_counts import StepCounter
 from .scenario import Experience, Scenario
@@ -106,7 +107,7 @@ class Learner:
 
     def raw_row(self, task: str, number: int) -> dict[str, Any]:
         """
-        A training row as its dataset has it.
+        A training row as its dataset has it, images and recordings undecoded.
 
         Args:
             task (`str`): The task.
@@ -123,8 +124,9 @@ class Learner:
 
     def _raw(self, task: str) -> datasets.Dataset:
         own = self.scenario.tasks[task]
-        split: datasets.Dataset = own.dataset["train"]
-        return split.select_columns(list(dict.fromkeys([*own.input_columns, *own.label_columns])))
+        columns = list(dict.fromkeys([*own.input_columns, *own.label_columns]))
+        raw: datasets.Dataset = keep_files(own.dataset["train"].select_columns(columns), columns)
+        return raw
 
     def prepared_row(self, task: str, number: int) -> dict[str, Any]:
         """A training row as collators take it; without its number, for a place in a buffer."""
@@ -143,7 +145,10 @@ class Learner:
         Returns:
             `list[dict[str, Any]]`: The rows as collators take them.
         """
-        raw = datasets.Dataset.from_list(list(rows), features=self.raw_features(task))
+        raw, own = datasets.Dataset.from_list(list(rows), features=self.raw_features(task)), self.scenario.tasks[task]
+        features = own.dataset["train"].features
+        for name in raw.column_names:
+            raw = raw.cast_column(name, features[name])
         return list(self.prepared.prepare_rows(task, "buffer", raw))
 
     def to_dataset(self, task: str, rows: Sequence[Mapping[str, Any]]) -> datasets.Dataset:

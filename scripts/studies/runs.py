@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mt_transformers.continual.plots import draw_curves, draw_matrix
 from mt_transformers.continual.results import ContinualResults
 from mt_transformers.continual.tables import markdown_comparison
@@ -25,16 +27,18 @@ class Run:
         label (`str`): What it is called in tables, such as `derpp, 200 rows`.
         strategy (`Any`): As [`ContinualTrainer`] takes it.
         seed (`int`): Seed of weights, rows and buffer.
+        kind (`str`, *optional*): The scenario, where a study has several.
     """
 
     label: str
     strategy: Any
     seed: int
+    kind: str = ""
 
     @property
     def folder_name(self) -> str:
         """Name of the folder that the run is kept in."""
-        plain = "".join(sign if sign.isalnum() else "-" for sign in self.label)
+        plain = "".join(sign if sign.isalnum() else "-" for sign in f"{self.kind} {self.label}".strip())
         return f"{plain}-seed{self.seed}"
 
 
@@ -78,7 +82,7 @@ def run_study(study: Study, output: Path) -> None:
         print(f"  {measures}, {sum(results.seconds):.0f} s", flush=True)
 
 
-def finished(study: Study, output: Path) -> list[ContinualResults]:
+def finished(study: Study, output: Path) -> dict[str, list[ContinualResults]]:
     """
     The results of all runs of a study that were done.
 
@@ -87,39 +91,51 @@ def finished(study: Study, output: Path) -> list[ContinualResults]:
         output (`Path`): Where results are kept.
 
     Returns:
-        `list[ContinualResults]`: In the order of the runs.
+        `dict[str, list[ContinualResults]]`: For each kind of scenario the results, in the order of the runs.
     """
-    folders = [output / run.folder_name for run in study.runs]
-    return [ContinualResults.load(each) for each in folders if (each / "continual_results.json").exists()]
+    found: dict[str, list[ContinualResults]] = {}
+    for run in study.runs:
+        folder = output / run.folder_name
+        if (folder / "continual_results.json").exists():
+            found.setdefault(run.kind, []).append(ContinualResults.load(folder))
+    return found
 
 
 def write_report(study: Study, output: Path, command: str) -> None:
     """
-    Write the table and the pictures of what was done so far.
+    Write the tables and the pictures of what was done so far.
 
     Args:
         study ([`Study`]): The study.
-        output (`Path`): Where results are kept; `report.md`, `average_accuracy.png` and the matrix of the first and of
-            the best run go there.
+        output (`Path`): Where results are kept; `report.md` goes there, and for each kind of scenario the curves of
+            all runs and the matrices of the first and of the best one.
         command (`str`): The command that makes them.
     """
-    results = finished(study, output)
-    lines = [
-        f"# {study.title}",
-        "",
-        study.setting,
-        "",
-        "```bash",
-        command,
-        "```",
-        "",
-        markdown_comparison(results),
-        "",
-    ]
-    (output / "report.md").write_text("\n".join(lines), encoding="utf-8")
-    draw_curves(results, output / "average_accuracy.png")
-    best = max(
-        (each for each in results if each.strategy != "joint"), key=lambda each: each.measures()["average_accuracy"]
-    )
-    draw_matrix(best, output / "best_matrix.png")
-    draw_matrix(results[0], output / "first_matrix.png")
+    parts = [f"# {study.title}", study.setting, f"```bash\n{command}\n```"]
+    for kind, results in finished(study, output).items():
+        parts += [f"## {results[0].scenario}", markdown_comparison(results)]
+        if len(results[0].heads) > 1:
+            parts.append(_heads_table(results))
+        ending = f"_{kind}.png" if kind else ".png"
+        draw_curves(results, output / f"average_accuracy{ending}")
+        learnt = [each for each in results if each.strategy != "joint"]
+        best = max(learnt, key=lambda each: each.measures()["average_accuracy"])
+        draw_matrix(best, output / f"best_matrix{ending}")
+        draw_matrix(results[0], output / f"first_matrix{ending}")
+    (output / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _heads_table(results: Sequence[ContinualResults]) -> str:
+    """For each head its score when it was learnt, and in the end (percent)."""
+    heads = list(results[0].heads)
+    lines = ["| strategy | " + " | ".join(heads) + " |", "|---" + "|--:" * len(heads) + "|"]
+    for each in results:
+        cells = []
+        for head in heads:
+            matrix = 100 * each.heads[head]
+            # the experience that has the head
+            column = int((~np.isnan(matrix[-1])).argmax())
+            first, last = matrix[column, column], matrix[-1, column]
+            cells.append(f"{last:.1f}" if np.isnan(first) else f"{first:.1f} → {last:.1f}")
+        lines.append(f"| {each.strategy} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
