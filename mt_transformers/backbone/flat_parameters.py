@@ -21,7 +21,7 @@ class FlatParametersMixin(nn.Module):
     The order is that of `named_parameters()`, in which parameters that are tied stand once. Several dtypes come to one
     that holds all of them, so that what was read goes back to the bit; several devices come to the first parameter's.
     Methods take `trainable_only=True` to leave out what is frozen: with peft's adapters that is all but the adapters
-    and the heads. What is frozen between reading and writing changes the length.
+    and the heads. What is frozen or trained anew between reading and writing then changes the length.
 
     Source: Mammoth's `MammothBackbone`, `backbone/__init__.py` of https://github.com/aimagelab/mammoth.
 

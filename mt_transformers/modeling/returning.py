@@ -77,8 +77,8 @@ class FeatureCapture:
             name (`str`): The head's name.
             head ([`Head`]): The head.
 
-        Raises:
-            InputError: If the head has run and no features were seen.
+        Returns:
+            `AbstractContextManager[None]`: At its end there are features, or an InputError says that none were read.
         """
         return self._keeping(name, head) if self._asked else nullcontext()
 

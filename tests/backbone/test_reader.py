@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -62,3 +64,21 @@ def test_layers_that_are_not_what_the_config_says_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         reader.layers("encoded_text", [torch.ones(shape) for shape in shapes], torch.ones(1, 3, 4))
+
+
+def test_full_layers_keep_their_shapes_and_are_rotated_back_where_they_have_the_tokens(reader: Reader) -> None:
+    """Funnel shortens its texts, so that a layer may have fewer positions than tokens."""
+    layers = [torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 2.0]]), torch.ones(1, 3, 2)]
+    found = reader.layers("encoded_text", layers, layers[0], torch.tensor([1]), "full")["text_layers"]
+    assert [each.tolist() for each in found[:2]] == [[[3.0, 1.0, 2.0]], [[1.0, 2.0]]]
+    assert found[2].shape == (1, 3, 2)
+
+
+def test_full_layers_of_an_unknown_number_are_all_there_are(reader: Reader) -> None:
+    assert len(reader.layers("encoded_image", [torch.ones(1)] * 5, torch.ones(1), layers="full")["image_layers"]) == 5
+
+
+@pytest.mark.parametrize("states", [None, (), ((torch.ones(1),), (torch.ones(1),))])
+def test_what_are_no_hidden_states_is_refused(reader: Reader, states: Any) -> None:
+    with pytest.raises(InputError, match=r"^backbone 'bert': it answers without hidden states of encoded_image\.$"):
+        reader.layers("encoded_image", states, torch.ones(1), layers="full")

@@ -187,6 +187,11 @@ def test_a_single_head_without_a_row_is_refused_by_name(returnt: Any) -> None:
         tiny_model()(**tiny_inputs(), labels={"intent": torch.full((4,), -100)}, returnt=returnt)
 
 
+def test_of_several_heads_without_a_row_there_is_nothing() -> None:
+    labels = {"intent": torch.full((4,), -100), "slots": torch.full((4, 6), -100)}
+    assert tiny_model()(**tiny_inputs(), labels=labels, returnt="both") == ({}, {})
+
+
 def test_no_head_in_play() -> None:
     model, inputs = tiny_model({}), tiny_inputs()
     with pytest.raises(InputError, match=r"^returnt: expected a head in play for 'both', found none\.$"):
