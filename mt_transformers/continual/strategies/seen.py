@@ -10,6 +10,7 @@ import torch
 from accelerate.utils import gather_object
 from torch.nn import functional
 
+from ...heads.base import full_precision
 from ..learner import Learner
 
 __all__ = ["Seen", "collect_logits", "logit_errors"]
@@ -64,7 +65,7 @@ def collect_logits(
             batch_rows = range(len(logits)) if given is None else given.tolist()
             for place, row in enumerate(batch_rows):
                 if row in wanted and head in heads[wanted[row]]:
-                    found[wanted[row]].setdefault(head, []).append(logits[place].float().cpu())
+                    found[wanted[row]].setdefault(head, []).append(full_precision(logits[place]).cpu())
     if learner.num_processes > 1:
         # one entry for each process, every one as long as the rows
         gathered = gather_object([found])
