@@ -63,14 +63,15 @@ def draw_matrix(results: ContinualResults, file: str | Path) -> None:
     """
     count = len(results.experiences)
     side = min(max(0.5 * count, 2), 12)
-    with _picture(Path(file), (side + 2.5, side + 1.5)) as figure:
+    margin = _name_room(results.experiences)
+    with _picture(Path(file), (side + 1.8 + margin, side + 0.8 + margin)) as figure:
         axes = figure.subplots()
         percent = 100 * results.matrix
         lowest = float(np.nanmin(percent, initial=0))
         image = axes.imshow(np.ma.masked_invalid(percent), cmap="cividis", vmin=lowest, vmax=100)
         axes.spines[:].set_visible(False)
         edges = np.arange(count + 1) - 0.5
-        axes.step(edges, np.append(edges[1:], edges[-1]), where="post", color="#D55E00", linewidth=1.5)
+        axes.step(edges, edges, where="post", color="#D55E00", linewidth=1.5)
         axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
         axes.set(xlabel="score on", ylabel="after", title=_text(f"{results.strategy}, {results.scenario}"))
         _name(axes.xaxis, results.experiences)
@@ -111,7 +112,8 @@ def draw_curves(results: Sequence[ContinualResults], file: str | Path) -> None:
     first = results[0]
     same_order = all(each.experiences == first.experiences for each in results)
     count = len(first.experiences)
-    size = (min(max(0.5 * count, 5), 10) + 2, max(4, 1 + 0.25 * len(runs)))
+    names = first.experiences if same_order else [str(number + 1) for number in range(count)]
+    size = (min(max(0.5 * count, 5), 10) + 2, max(3.5 + _name_room(names), 0.5 + 0.23 * len(runs)))
     with _picture(Path(file), size) as figure:
         axes = figure.subplots()
         for (name, each), style in zip(runs.items(), _styles(list(runs)), strict=True):
@@ -119,7 +121,7 @@ def draw_curves(results: Sequence[ContinualResults], file: str | Path) -> None:
         axes.set(xlabel="after", ylabel="average accuracy (%)", title=_text(first.scenario))
         axes.set_xlim(-0.25, count - 0.75)
         axes.grid(alpha=0.3)
-        _name(axes.xaxis, first.experiences if same_order else [str(number + 1) for number in range(count)])
+        _name(axes.xaxis, names)
         figure.legend(loc="outside right upper", frameon=False)
 
 
@@ -133,7 +135,7 @@ class _Style:
 
 
 def _styles(names: Sequence[str]) -> list[_Style]:
-    """For each strategy a style; color and kind of line together are never the same twice."""
+    """For each strategy a style; up to 13 that are no bounds have a marker of their own."""
     others = [name for name in names if name not in _BOUNDS]
     styles = {name: _Style(color, marker, "--") for name, (color, marker) in _BOUNDS.items()}
     for number, name in enumerate(others):
@@ -155,6 +157,7 @@ def _draw_curve(axes: Axes, name: str, runs: Sequence[ContinualResults], style: 
         marker=style.marker,
         linestyle=style.line,
         markersize=5,
+        markevery=math.ceil(len(means) / _NAMED),
         label=label,
         zorder=3 if name in _BOUNDS else 2,
     )
@@ -189,13 +192,25 @@ def _picture(file: Path, size: tuple[float, float]) -> Iterator[Figure]:
         figure.savefig(unfinished, format=ending, dpi=150)
 
 
-def _name(axis: Axis, names: Sequence[str]) -> None:
-    """Put the names along an axis, thinned out where there are very many, upright where they are long."""
+def _shown(names: Sequence[str]) -> list[str]:
+    """Names as they stand along an axis: cut, and thinned out where there are very many."""
     step = math.ceil(len(names) / _NAMED)
-    shown = [name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…" for name in names][::step]
-    axis.set_ticks(range(0, len(names), step), [_text(name) for name in shown])
+    cut = [name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…" for name in names]
+    return cut[::step]
+
+
+def _name_room(names: Sequence[str]) -> float:
+    """Room that names take beside an axis (inches)."""
+    return 0.08 * max(map(len, _shown(names)))
+
+
+def _name(axis: Axis, names: Sequence[str]) -> None:
+    """Put the names along an axis; those below it are turned where they are long."""
+    shown = _shown(names)
+    axis.set_ticks(range(0, len(names), math.ceil(len(names) / _NAMED)), [_text(name) for name in shown])
     if axis is axis.axes.xaxis and max(map(len, shown)) > 4:
-        axis.set_tick_params(labelrotation=90 if len(names) > 8 else 45)
+        for label in axis.get_ticklabels():
+            label.set(rotation=45 if len(shown) <= 8 else 90, ha="right", va="center", rotation_mode="anchor")
 
 
 def _text(name: str) -> str:

@@ -144,10 +144,10 @@ def _joined(cell: tuple[str, str]) -> str:
 
 def _aligned(cells: Sequence[tuple[str, str]]) -> list[str]:
     """The cells of a column, the means below each other."""
-    width = max(len(_joined(cell)) - len(cell[0]) for cell in cells)
-    deviation_width = max(len(deviation) for _, deviation in cells)
-    aligned = [_joined((mean, deviation.rjust(deviation_width) if deviation else "")) for mean, deviation in cells]
-    return [text if deviation else text + " " * width for text, (_, deviation) in zip(aligned, cells, strict=True)]
+    width = max(len(deviation) for _, deviation in cells)
+    # as wide as what joins the two and the deviation
+    nothing = " " * len(_joined(("", " " * width)))
+    return [_joined((mean, deviation.rjust(width))) if deviation else mean + nothing for mean, deviation in cells]
 
 
 def _lay_out(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

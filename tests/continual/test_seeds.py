@@ -1,0 +1,46 @@
+"""Runs of one strategy are joined; what does not compare is refused."""
+
+from __future__ import annotations
+
+import math
+from statistics import stdev
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mt_transformers.continual.results import ContinualResults
+from mt_transformers.continual.seeds import mean_and_deviation, runs_by_strategy
+from mt_transformers.errors import InputError
+
+
+def run(strategy: str, experiences: str = "ab", scenario: str = "s") -> ContinualResults:
+    return ContinualResults.begin(strategy=strategy, scenario=scenario, experiences=list(experiences))
+
+
+def test_runs_keep_their_order() -> None:
+    given_runs = [run("er"), run("naive"), run("er", "ba")]
+    assert runs_by_strategy(given_runs) == {"er": [given_runs[0], given_runs[2]], "naive": [given_runs[1]]}
+
+
+def test_what_does_not_compare_is_refused() -> None:
+    with pytest.raises(InputError, match="expected at least one run"):
+        runs_by_strategy([])
+    with pytest.raises(InputError, match="expected one scenario, found 's' of 'er' and 't' of 'ewc'"):
+        runs_by_strategy([run("er"), run("ewc", scenario="t")])
+    with pytest.raises(InputError, match="found 'c' in only one of 'er' and 'ewc'"):
+        runs_by_strategy([run("er"), run("ewc", "abc")])
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=5))
+def test_the_deviation_is_that_of_a_sample(values: list[float]) -> None:
+    mean, deviation = mean_and_deviation(values)
+    assert mean == pytest.approx(sum(values) / len(values), abs=1e-12)
+    assert deviation == pytest.approx(stdev(values), abs=1e-12)
+
+
+def test_one_seed_has_no_deviation_and_nan_is_not_passed_over() -> None:
+    mean, deviation = mean_and_deviation([0.5])
+    assert mean == 0.5
+    assert math.isnan(deviation)
+    assert all(math.isnan(value) for value in mean_and_deviation([0.5, math.nan]))
