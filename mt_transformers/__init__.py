@@ -17,6 +17,7 @@ from .version import __version__ as __version__
 # Public name -> the module or sub-package that defines it. `__all__` and the lazy lookup come from this table.
 _PUBLIC = {
     "Backbone": "backbone",
+    "ContinualTrainer": "continual",
     "DataCollatorForMultiTask": "data",
     "Head": "heads",
     "HeadConfig": "heads",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from .backbone import num_flat_features as num_flat_features
     from .backbone import xavier as xavier
     from .configuration import MultiTaskConfig as MultiTaskConfig
+    from .continual import ContinualTrainer as ContinualTrainer
     from .data import DataCollatorForMultiTask as DataCollatorForMultiTask
     from .data import Mixture as Mixture
     from .data import Task as Task
