@@ -125,6 +125,8 @@ class ExperienceTrainer(MultiTaskTrainer):
             self._change_row_losses(rehearsed, answered, rehearsed=True)
             loss = loss + self._sum(answered, items)
         self._micro_batch += 1
+        # what is looked at before the step is made, too
+        outputs["loss"] = loss
         return loss
 
     def _change_row_losses(self, batch: dict[str, Any], outputs: Any, *, rehearsed: bool) -> bool:
