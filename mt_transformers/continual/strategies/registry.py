@@ -20,6 +20,8 @@ STRATEGIES = {
     "replay": "Replay",
     "der": "Der",
     "derpp": "DerPP",
+    "ncm": "NearestClassMean",
+    "ranpac": "RanPAC",
 }
 """Name of a strategy, which is that of its module -> its class."""
 
