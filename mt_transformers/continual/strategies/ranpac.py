@@ -151,4 +151,5 @@ def solve_ridge(gram: torch.Tensor, features: torch.Tensor, ridge: float) -> tor
         tensor([[0.5000]])
     """
     regular = gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    return torch.linalg.solve(regular, features.T).T
+    weight: torch.Tensor = torch.linalg.solve(regular, features.T).T
+    return weight

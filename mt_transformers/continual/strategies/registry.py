@@ -22,6 +22,7 @@ STRATEGIES = {
     "derpp": "DerPP",
     "ncm": "NearestClassMean",
     "ranpac": "RanPAC",
+    "l2p": "LearningToPrompt",
 }
 """Name of a strategy, which is that of its module -> its class."""
 
