@@ -18,10 +18,10 @@ from ...heads.base import full_precision
 from ...modeling import MultiTaskModel
 from ..learner import Batch, Learner
 from ..scenario import Scenario
-from ..sources import SOURCES
 from .base import Aspect, Strategy
 from .der import check_weight
 from .prompt_pool import PromptPool, prompted
+from .step_rows import is_row, rows_of_step
 
 __all__ = ["LearningToPrompt"]
 
@@ -140,8 +140,7 @@ class LearningToPrompt(Strategy):
         return () if self._pool is None else (self._pool,)
 
     def rehearse(self, learner: Learner, batches: Sequence[Batch]) -> list[Batch]:
-        rows = sum(int((batch[SOURCES][:, 0] >= 0).sum()) for batch in batches)
-        self._rows = learner.over_processes(torch.tensor(float(rows), device=learner.args.device))
+        self._rows = rows_of_step(learner, batches)
         return []
 
     def observe(self, learner: Learner, inputs: Batch, outputs: Mapping[str, torch.Tensor]) -> None:
@@ -163,8 +162,8 @@ class LearningToPrompt(Strategy):
         pulled, self._pulled = self._pulled, None
         if pulled is None or self._rows is None:
             return None
-        is_row = torch.from_numpy(inputs[SOURCES][:, 0] >= 0).to(pulled)
-        return self.pull_weight * (pulled[: len(is_row)] * is_row).sum() / self._rows.clamp(min=1)
+        counted = is_row(inputs, pulled)
+        return self.pull_weight * (pulled[: len(counted)] * counted).sum() / self._rows
 
     def end(self, learner: Learner) -> None:
         self._training.close()

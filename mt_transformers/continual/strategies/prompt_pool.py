@@ -80,7 +80,7 @@ def prompted(backbone: Backbone, pool: PromptPool, distances: list[torch.Tensor]
         return args, _with_prompts(backbone, kwargs, prompts)
 
     def keep_prompts(_: nn.Module, _inputs: Any, outputs: dict[str, Any]) -> dict[str, Any]:
-        kept = {name: outputs[name][:, : pool.length] for name in ("encoded_text", "encoded_text_mask")}
+        kept = {name: outputs[name][:, pool.length :] for name in ("encoded_text", "encoded_text_mask")}
         return {**outputs, **kept}
 
     handles = [

@@ -23,6 +23,7 @@ STRATEGIES = {
     "ncm": "NearestClassMean",
     "ranpac": "RanPAC",
     "l2p": "LearningToPrompt",
+    "twf": "TransferWithoutForgetting",
 }
 """Name of a strategy, which is that of its module -> its class."""
 
