@@ -13,11 +13,9 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from ...errors import InputError
-from ...heads import SequenceClassificationHeadConfig
 from ...heads.base import full_precision
 from ...modeling import MultiTaskModel
 from ..learner import Batch, Learner
-from ..scenario import Scenario
 from .base import Aspect, Strategy
 from .der import check_weight
 from .prompt_pool import PromptPool, prompted
@@ -34,12 +32,14 @@ class LearningToPrompt(Strategy):
     Learning to Prompt (L2P): the backbone stays as it was pretrained; a pool of prompts is trained, and the heads.
 
     Each row takes the prompts whose keys are nearest to it, in training as for an answer, so that nobody has to say
-    which experience a row belongs to; the head reads the average of what the backbone makes of its prompts.
+    which experience a row belongs to.
 
     The query, for the paper the [CLS] feature of a vision transformer, is the average token of the frozen backbone.
-    Prompts stand before the first token. Where a head grows only the classes of the experience compete in its loss, as
-    in the authors' code. The optional penalty on prompts that are often chosen (eq. 4) is left out. Prompts begin as
-    the embeddings of tokens drawn at random (Lester et al. 2021, section 3.2).
+    Prompts stand before the first token, and heads read the tokens behind them; the paper reads the average of what
+    comes out at the prompts, but what an encoder of text was pretrained to say stands in its tokens. Where a head
+    grows only the classes of the experience compete in its loss, as in the authors' code. The optional penalty on
+    prompts that are often chosen (eq. 4) is left out. Prompts begin as the embeddings of tokens drawn at random
+    (Lester et al. 2021, section 3.2).
 
     The pool is the strategy's and no part of the model: the head of a model that is saved alone answers with it only
     within [`answering`].
@@ -97,17 +97,6 @@ class LearningToPrompt(Strategy):
             raise RuntimeError("start() was not called yet")
         return self._pool
 
-    def check(self, scenario: Scenario) -> None:
-        for name, config in scenario.heads.items():
-            where = f"strategy {self.name!r}: head {name!r} of type {config.head_type}"
-            if not isinstance(config, SequenceClassificationHeadConfig) or config.multi_label:
-                raise InputError(f"{where}: expected a sequence_classification head with one label a row.")
-            if config.pooling not in ("auto", "mean") or config.layer != -1:
-                raise InputError(
-                    f"{where}: it reads the average prompt behind the last layer: expected pooling 'mean' and layer "
-                    f"-1, found {config.pooling!r} and {config.layer!r}."
-                )
-
     def start(self, learner: Learner) -> None:
         self._check_backbone(learner)
         embeddings: nn.Embedding = learner.model.get_input_embeddings()  # type: ignore[assignment]
@@ -120,8 +109,8 @@ class LearningToPrompt(Strategy):
     def _check_backbone(self, learner: Learner) -> None:
         backbone, longest = learner.model.backbone, 0
         info, where = backbone.info, f"strategy {self.name!r}: backbone {backbone.info.model_type!r}"
-        if info.output_names != ("encoded_text",) or info.causal or backbone.model.config.is_encoder_decoder:
-            raise InputError(f"{where}: expected an encoder of text, which reads a row in both directions.")
+        if info.output_names != ("encoded_text",) or backbone.model.config.is_encoder_decoder:
+            raise InputError(f"{where}: expected one of text alone, without a decoder.")
         for splits in learner.prepared.splits.values():
             longest = max([longest, *(max(rows["length"], default=0) for rows in splits.values())])
         limit, prompts = backbone.max_positions, self.top_k * self.prompt_length

@@ -63,7 +63,7 @@ class PromptPool(nn.Module):
 @contextmanager
 def prompted(backbone: Backbone, pool: PromptPool, distances: list[torch.Tensor]) -> Iterator[None]:
     """
-    While it lasts the backbone reads each row behind its prompts, and gives what it makes of the prompts.
+    While it lasts the backbone reads each row behind its prompts, and gives what it makes of the row.
 
     Args:
         backbone ([`Backbone`]): A backbone of text, frozen.
@@ -72,20 +72,26 @@ def prompted(backbone: Backbone, pool: PromptPool, distances: list[torch.Tensor]
             After each pass its one entry has the summed distances of the keys of each row, of shape `(rows,)`.
     """
 
+    ids: list[torch.Tensor] = []
+
     def add_prompts(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         if kwargs.get("input_ids") is None:
             raise InputError("strategy 'l2p': expected input_ids, before which prompts can be put.")
         prompts, summed = pool(_query(backbone, kwargs))
-        distances[:] = [summed]
+        distances[:], ids[:] = [summed], [kwargs["input_ids"]]
         return args, _with_prompts(backbone, kwargs, prompts)
 
-    def keep_prompts(_: nn.Module, _inputs: Any, outputs: dict[str, Any]) -> dict[str, Any]:
-        kept = {name: outputs[name][:, pool.length :] for name in ("encoded_text", "encoded_text_mask")}
-        return {**outputs, **kept}
+    def leave_prompts_out(_: nn.Module, _inputs: Any, outputs: dict[str, Any]) -> dict[str, Any]:
+        found = {**outputs, "token_ids": ids.pop()}
+        for name in ("encoded_text", "encoded_text_mask"):
+            found[name] = outputs[name][:, pool.length :]
+        if "text_layers" in outputs:
+            found["text_layers"] = tuple(layer[:, pool.length :] for layer in outputs["text_layers"])
+        return found
 
     handles = [
         backbone.register_forward_pre_hook(add_prompts, with_kwargs=True),
-        backbone.register_forward_hook(keep_prompts),
+        backbone.register_forward_hook(leave_prompts_out),
     ]
     try:
         yield

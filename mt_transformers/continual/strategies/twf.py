@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from safetensors.torch import load_model, save_model
@@ -189,7 +189,8 @@ def _layers(learner: Learner, batch: Batch, backbone: Backbone) -> list[torch.Te
     names = ("input_ids", "attention_mask", "token_type_ids")
     inputs = {name: batch[name] for name in names if name in batch}
     with learner.accelerator.autocast():
-        layers = cast(list[torch.Tensor], backbone(returnt="full", **inputs))
+        # not through the hooks, which on several processes leave out what no head reads
+        layers = cast(dict[str, Any], backbone.forward(layers=True, **inputs))["text_layers"]
     return [layer.float() if layer.dtype in (torch.float16, torch.bfloat16) else layer for layer in layers[1:]]
 
 

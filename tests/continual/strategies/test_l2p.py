@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2Config
 
+from backbones import tiny_backbone_config
 from continual_streams import class_stream, head_stream, make_continual, quiet_model, weights
-from fixtures import VOCABULARY, tiny_model, tiny_tokenizer
+from fixtures import tiny_model, tiny_tokenizer
 from mt_transformers import MultiTaskTrainingArguments
 from mt_transformers.continual.strategies import make_strategy
 from mt_transformers.continual.trainer import ContinualTrainer
@@ -140,30 +140,31 @@ def test_it_is_not_combined_with_other_rows_of_earlier_experiences(other: str) -
         make_strategy(["l2p", other])
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"pooling": "last"}, "head 'kind' .* expected pooling 'mean' and layer -1, found 'last' and -1"),
-        ({"layer": 1}, "expected pooling 'mean' and layer -1, found 'auto' and 1"),
-    ],
-)
-def test_heads_that_it_cannot_serve_are_refused(fields: dict[str, Any], message: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"strategy 'l2p': {message}" if "head" in message else message):
-        make_continual(tmp_path, class_stream(**fields), "l2p")
-
-
 def test_prompts_that_do_not_fit_before_the_rows_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"60 tokens of prompts do not fit before the 5 .* 64 .* set max_length to 4"):
         make_continual(tmp_path, class_stream(), {**SMALL, "prompt_length": 30})
 
 
-def test_a_backbone_that_only_looks_back_is_refused(tmp_path: Path) -> None:
-    config = GPT2Config(vocab_size=len(VOCABULARY), n_embd=32, n_layer=1, n_head=2, n_positions=64)
+def test_a_backbone_with_a_decoder_is_refused(tmp_path: Path) -> None:
     scenario = head_stream()
-    model = tiny_model({name: each.to_dict() for name, each in scenario.heads_after(0).items()}, config)
+    fields = {name: {**each.to_dict(), "input": "encoded_text"} for name, each in scenario.heads_after(0).items()}
+    model = tiny_model(fields, tiny_backbone_config("t5"))
     args = MultiTaskTrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
-    with pytest.raises(InputError, match="backbone 'gpt2': expected an encoder of text"):
+    with pytest.raises(InputError, match="strategy 'l2p': backbone 't5': expected one of text alone"):
         ContinualTrainer(model, args, scenario, "l2p", processing_class=tiny_tokenizer())
+
+
+def test_it_forgets_less_than_training_on_one_experience_after_another(tmp_path: Path) -> None:
+    """On words that the first training has told apart already, as a pretrained backbone would."""
+    pretrained = make_continual(tmp_path / "first", class_stream(96), "joint", num_train_epochs=6, learning_rate=3e-3)
+    pretrained.train()
+    scores = []
+    for strategy in ("naive", {**SMALL, "pool_size": 8}):
+        given = {"num_train_epochs": 4, "learning_rate": 3e-3}
+        trainer = make_continual(tmp_path / str(len(scores)), class_stream(96), strategy, **given)
+        trainer.model.backbone.load_state_dict(pretrained.model.backbone.state_dict())
+        scores.append(trainer.train().measures()["average_accuracy"])
+    assert scores[1] > scores[0] + 0.1
 
 
 @pytest.mark.parametrize(

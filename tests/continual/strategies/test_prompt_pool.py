@@ -37,16 +37,18 @@ def test_the_backbone_reads_a_row_behind_its_prompts(with_mask: bool) -> None:
     inputs = {name: inputs[name] for name in ("input_ids", "attention_mask") if with_mask or name == "input_ids"}
     distances: list[torch.Tensor] = []
     with prompted(backbone, pool, distances):
-        found = backbone(**inputs)
+        found = backbone(**inputs, layers=True)
     assert found["encoded_text"].shape == (4, 6, 32)
-    assert found["encoded_text_mask"].all()
     plain = backbone(**inputs)
+    assert torch.equal(found["encoded_text_mask"], plain["encoded_text_mask"])
+    assert torch.equal(found["token_ids"], inputs["input_ids"])
+    assert torch.equal(found["text_layers"][-1], found["encoded_text"])
     weights = plain["encoded_text_mask"].double().unsqueeze(2)
     queries = (plain["encoded_text"] * weights).sum(1) / weights.sum(1)
     prompts, expected_distances = pool(queries.detach())
     embedded = torch.cat([prompts, bert.embeddings.word_embeddings(inputs["input_ids"])], dim=1)
     mask = torch.cat([torch.ones(4, 6), plain["encoded_text_mask"]], dim=1)
-    expected = bert(inputs_embeds=embedded, attention_mask=mask).last_hidden_state[:, :6]
+    expected = bert(inputs_embeds=embedded, attention_mask=mask).last_hidden_state[:, 6:]
     torch.testing.assert_close(found["encoded_text"], expected)
     torch.testing.assert_close(distances[0], expected_distances)
     gradients = [
