@@ -10,7 +10,6 @@ from safetensors.torch import load_file
 
 from launching import launch, load_script
 
-
 pytestmark = pytest.mark.distributed
 
 
