@@ -42,7 +42,7 @@ def class_stream(rows: int = 48, **head: Any) -> Scenario:
     return class_incremental(tasks, {"kind": get_head_config("kind", config)}, experiences=3)
 
 
-def head_stream(rows: int = 24) -> Scenario:
+def head_stream(rows: int = 24, **head: Any) -> Scenario:
     """Two experiences with a head each: singers or cities, good or bad."""
     tasks, heads = {}, {}
     for name, first in (("names", 0), ("moods", 2)):
@@ -51,7 +51,7 @@ def head_stream(rows: int = 24) -> Scenario:
             "test": kinds_of_words(8, 9, first, first + 2),
         }
         tasks[name] = Task(dataset=dataset, inputs={"text": "text"}, labels={f"{name}_head": "kind"})
-        config = {"head_type": "sequence_classification", "classifier_dropout": 0.0, "id2label": list(KINDS)}
+        config = {"head_type": "sequence_classification", "classifier_dropout": 0.0, "id2label": list(KINDS), **head}
         heads[f"{name}_head"] = get_head_config(f"{name}_head", config)
     return new_heads(tasks, heads, order=None)
 

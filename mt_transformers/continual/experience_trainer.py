@@ -77,7 +77,8 @@ class ExperienceTrainer(MultiTaskTrainer):
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         parameters = self._own_parameters()
         if is_new and parameters:
-            optimizer.add_param_group({"params": parameters})
+            # else the optimizer's own default, 0.01 for AdamW, whatever the arguments say
+            optimizer.add_param_group({"params": parameters, "weight_decay": self.args.weight_decay})
         return optimizer
 
     def _own_parameters(self) -> list[nn.Parameter]:

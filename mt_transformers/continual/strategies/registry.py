@@ -20,6 +20,10 @@ STRATEGIES = {
     "replay": "Replay",
     "der": "Der",
     "derpp": "DerPP",
+    "ncm": "NearestClassMean",
+    "ranpac": "RanPAC",
+    "l2p": "LearningToPrompt",
+    "twf": "TransferWithoutForgetting",
 }
 """Name of a strategy, which is that of its module -> its class."""
 

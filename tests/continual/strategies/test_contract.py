@@ -19,10 +19,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "replay": {"buffer_size": 12},
     "der": {"buffer_size": 12},
     "derpp": {"buffer_size": 12},
+    "l2p": {"pool_size": 4, "prompt_length": 2, "top_k": 2},
+    "twf": {"buffer_size": 12},
 }
 SCENARIOS = {"classes": class_stream, "heads": head_stream}
 # strategies for a head that grows only, or for what else the scenario must be
 ONLY: dict[str, tuple[str, ...]] = {}
+# what heads need beside their type
+HEADS: dict[str, dict[str, Any]] = {"ranpac": {"hidden_sizes": [16], "hidden_act": "relu"}}
 
 
 def settings() -> list[Any]:
@@ -37,7 +41,7 @@ def strategy_of(name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("name", "kind"), settings())
 def test_it_learns_all_experiences_and_measures_each(name: str, kind: str, tmp_path: Path) -> None:
-    scenario = SCENARIOS[kind]()
+    scenario = SCENARIOS[kind](**HEADS.get(name, {}))
     trainer = make_continual(tmp_path, scenario, strategy_of(name))
     results = trainer.train()
     last = len(scenario.experiences) - 1
@@ -54,7 +58,9 @@ def test_accumulation_changes_nothing(name: str, kind: str, tmp_path: Path) -> N
     runs = []
     for micro_batches in (1, 2):
         given = {"per_device_train_batch_size": 8 // micro_batches, "gradient_accumulation_steps": micro_batches}
-        trainer = make_continual(tmp_path / str(micro_batches), SCENARIOS[kind](), strategy_of(name), **given)
+        trainer = make_continual(
+            tmp_path / str(micro_batches), SCENARIOS[kind](**HEADS.get(name, {})), strategy_of(name), **given
+        )
         trainer.train()
         runs.append(weights(trainer.model))
     for key, value in runs[0].items():
@@ -67,13 +73,13 @@ def test_accumulation_changes_nothing(name: str, kind: str, tmp_path: Path) -> N
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(name: str, kind: str, tmp_path: Path) -> None:
     """Interrupted within the last experience, behind a checkpoint in the middle of its epoch."""
     given: dict[str, Any] = {"per_device_train_batch_size": 4}
-    whole = make_continual(tmp_path / "whole", SCENARIOS[kind](), strategy_of(name), **given)
+    whole = make_continual(tmp_path / "whole", SCENARIOS[kind](**HEADS.get(name, {})), strategy_of(name), **given)
     expected = whole.train()
     given |= {"save_strategy": "steps", "save_steps": 1}
-    broken = make_continual(tmp_path / "broken", SCENARIOS[kind](), strategy_of(name), **given)
+    broken = make_continual(tmp_path / "broken", SCENARIOS[kind](**HEADS.get(name, {})), strategy_of(name), **given)
     if not interrupt(broken, step=2):
         pytest.skip("it does not train step by step")
-    resumed = make_continual(tmp_path / "broken", SCENARIOS[kind](), strategy_of(name), **given)
+    resumed = make_continual(tmp_path / "broken", SCENARIOS[kind](**HEADS.get(name, {})), strategy_of(name), **given)
     found = resumed.train(resume_from_checkpoint=True)
     np.testing.assert_array_equal(found.matrix, expected.matrix)
     for key, value in weights(whole.model).items():
