@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ..data import Mixture, PreparedTasks
 from ..modeling import MultiTaskModel, sum_losses
 from ..training import MultiTaskTrainer, MultiTaskTrainingArguments
+from ..training.freezing import drop_gradients
 from ..training.head_gradients import average_gradients
 from .learner import Learner
 from .sources import SOURCES
@@ -153,6 +154,8 @@ class ExperienceTrainer(MultiTaskTrainer):
             if self.accelerator.num_processes > 1 and own:
                 average_gradients(own, self.accelerator)
             self.strategy.end_backward(self.learner)
+            # a strategy may have given gradients to what is not to change yet
+            drop_gradients(self.model, self._freeze_until, self.state.global_step)
         return loss
 
     # evaluation
