@@ -20,6 +20,10 @@ STRATEGIES = {
     "replay": "Replay",
     "der": "Der",
     "derpp": "DerPP",
+    "agem": "AGem",
+    "gem": "Gem",
+    "ewc_online": "EwcOnline",
+    "si": "SynapticIntelligence",
 }
 """Name of a strategy, which is that of its module -> its class."""
 

@@ -19,6 +19,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "replay": {"buffer_size": 12},
     "der": {"buffer_size": 12},
     "derpp": {"buffer_size": 12},
+    "agem": {"buffer_size": 12},
+    "gem": {"buffer_size": 12},
+    "ewc_online": {"fisher_rows": 12},
+    "si": {},
 }
 SCENARIOS = {"classes": class_stream, "heads": head_stream}
 # strategies for a head that grows only, or for what else the scenario must be
