@@ -50,7 +50,16 @@ def test_path_and_importance_by_hand(c: float, xi: float, tmp_path: Path) -> Non
         for name, each in learner.model.named_parameters()
     }
     assert_same_gradients(dict(strategy._importance), dict(expected))
-    assert any((earlier[name] + each < 0).any() for name, each in strategy.by_hand.items())
+
+
+def test_importance_does_not_fall_below_0(tmp_path: Path) -> None:
+    """A weight whose changes raised the loss is not pushed away."""
+    strategy = SynapticIntelligence(xi=0.5)
+    learner = stop_in_step(tmp_path, class_stream(), strategy, number=0)
+    name = "heads.kind.classifier.bias"
+    strategy._path[name] = torch.tensor([-1.0, 3.0], dtype=torch.float64)
+    strategy.end(learner)
+    assert strategy._importance[name].tolist() == [0.0, 6.0]
 
 
 def test_with_sgd_it_is_the_sum_of_squared_gradients(tmp_path: Path) -> None:
