@@ -1,0 +1,51 @@
+"""What a test starts on several processes, and calls on one to compare: strategies that change or add gradients."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from continual_streams import class_stream, head_stream, make_continual
+
+STRATEGIES: dict[str, Any] = {
+    # 5 rows for two processes, of which the first one has one more
+    "agem": {"name": "agem", "buffer_size": 5},
+    "gem": {"name": "gem", "buffer_size": 5},
+    "ewc_online": {"name": "ewc_online", "ewc_lambda": 1e4, "fisher_rows": 7},
+    "si": {"name": "si", "c": 10.0},
+    # its buffer has rows of heads that no row of the step has a label for
+    "derpp+ewc_online": [{"name": "derpp", "buffer_size": 6}, {"name": "ewc_online", "ewc_lambda": 1e4}],
+}
+SCENARIOS = {"classes": class_stream, "heads": head_stream}
+
+
+def train(name: str, kind: str, folder: Path) -> None:
+    """
+    Train with one of `STRATEGIES` in one of `SCENARIOS`, in float64 and 8 rows a step, and save the weights.
+
+    Args:
+        name (`str`): The strategy.
+        kind (`str`): The scenario.
+        folder (`Path`): Where to save them.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    given: dict[str, Any] = {"per_device_train_batch_size": 8 // processes, "weight_decay": 0.1}
+    trainer = make_continual(folder / f"{name}-{kind}", SCENARIOS[kind](), STRATEGIES[name], **given)
+    trainer.model.double()
+    trainer.train()
+    if trainer.args.process_index == 0:
+        torch.save(trainer.model.state_dict(), folder / f"{name}-{kind}.pt")
+
+
+if __name__ == "__main__":
+    for strategy in STRATEGIES:
+        for scenario in SCENARIOS:
+            train(strategy, scenario, Path(sys.argv[1]))
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
