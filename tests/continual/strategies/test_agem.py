@@ -80,13 +80,16 @@ def test_only_the_reference_gives_a_head_without_a_row_a_gradient(tmp_path: Path
 
 
 def test_gradients_are_scaled_under_fp16_and_stay_so(tmp_path: Path) -> None:
+    """The reference as well, for which small gradients would be lost."""
     strategy = AGem(**OPTIONS)
     learner = stop_in_step(tmp_path, class_stream(), strategy)
+    reference = strategy.reference(learner, strategy._drawn).flat
     against = added(gradients(learner.model), scaled(reference_by_hand(learner, strategy, "kind"), -3.0))
     set_gradients(learner.model, against)
     strategy.end_backward(learner)
     expected = scaled(gradients(learner.model), 1024.0)
     scale_losses(learner, 1024.0)
+    torch.testing.assert_close(strategy.reference(learner, strategy._drawn).flat, 1024 * reference)
     set_gradients(learner.model, scaled(against, 1024.0))
     strategy.end_backward(learner)
     assert_same_gradients(gradients(learner.model), expected)
