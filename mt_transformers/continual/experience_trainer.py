@@ -13,7 +13,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ..data import Mixture, PreparedTasks
 from ..modeling import MultiTaskModel, sum_losses
 from ..training import MultiTaskTrainer, MultiTaskTrainingArguments
-from ..training.head_gradients import average_gradients
+from ..training.freezing import drop_gradients
+from ..training.head_gradients import average_gradients, average_head_gradients
 from .learner import Learner
 from .sources import SOURCES
 from .strategies.combination import Combination
@@ -152,11 +153,25 @@ class ExperienceTrainer(MultiTaskTrainer):
         """As [`MultiTaskTrainer.training_step`]; with the last micro-batch the strategy sees the gradients."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         if self.accelerator.sync_gradients:
-            own = self._own_parameters()
-            if self.accelerator.num_processes > 1 and own:
-                average_gradients(own, self.accelerator)
+            if self.accelerator.num_processes > 1:
+                self._average_what_was_added()
             self.strategy.end_backward(self.learner)
+            # a strategy may have given gradients to what is not to change yet
+            drop_gradients(self.model, self._freeze_until, self.state.global_step)
         return loss
+
+    def _average_what_was_added(self) -> None:
+        """Exchange gradients of the strategy's own modules, and of heads that only an added loss has reached."""
+        own = self._own_parameters()
+        if own:
+            average_gradients(own, self.accelerator)
+        others = [name for name in self.model.named_heads if name not in self._counter.active]
+        if others:
+            has = [any(each.grad is not None for each in self.model.heads[name].parameters()) for name in others]
+            reached = self.learner.over_processes(torch.tensor(has, dtype=torch.long, device=self.args.device))
+            added = [name for name, count in zip(others, reached.tolist(), strict=True) if count > 0]
+            if added:
+                average_head_gradients(self.model, added, self.accelerator)
 
     # evaluation
 

@@ -43,10 +43,11 @@ def reading_alike(
     }
 
     def ask(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        return (args, kwargs | asked) if _is_training(module) else None
+        return (args, kwargs | asked) if _is_training(module) and kwargs.get("returnt") is None else None
 
-    def join(module: nn.Module, _: Any, encoded: dict[str, Any]) -> dict[str, Any]:
-        if not _is_training(module):
+    def join(module: nn.Module, _: Any, encoded: Any) -> Any:
+        # one who asks for layers or features alone is not the training
+        if not _is_training(module) or not isinstance(encoded, dict):
             return encoded
         return _join(encoded, _places([configs[name] for name in active() or configs], encoded))
 

@@ -20,10 +20,14 @@ STRATEGIES = {
     "replay": "Replay",
     "der": "Der",
     "derpp": "DerPP",
+    "twf": "TransferWithoutForgetting",
+    "agem": "AGem",
+    "gem": "Gem",
+    "ewc_online": "EwcOnline",
+    "si": "SynapticIntelligence",
+    "l2p": "LearningToPrompt",
     "ncm": "NearestClassMean",
     "ranpac": "RanPAC",
-    "l2p": "LearningToPrompt",
-    "twf": "TransferWithoutForgetting",
 }
 """Name of a strategy, which is that of its module -> its class."""
 

@@ -135,18 +135,25 @@ class Rehearsal(Strategy):
         for index in np.unique(rows[:, 0]).tolist():
             task = learner.task_names[index]
             numbers, slots = rows[rows[:, 0] == index, 1], self._slots[task]
-            new = numbers[slots[numbers] == _NOT_OFFERED].tolist()
-            slots[new] = _OUTSIDE
-            prepared = [learner.prepared_row(task, number) for number in new]
-            groups = [group_of(learner, task, row) for row in prepared]
-            for number, row, group, slot in zip(new, prepared, groups, self.buffer.place(groups), strict=True):
-                if slot is not None:
-                    self._forget(slot)
-                    slots[number] = slot
-                    raw = learner.raw_row(task, number)
-                    self.buffer.put(slot, Slot(task, raw, group, learner.number, prepared=row))
+            self._place(learner, task, numbers[slots[numbers] == _NOT_OFFERED].tolist())
             inside += [(index, int(number), int(slots[number])) for number in numbers if slots[number] >= 0]
         return inside
+
+    def _place(self, learner: Learner, task: str, numbers: Sequence[int]) -> None:
+        """Offer rows of a task to the buffer, each for the first time."""
+        slots = self._slots[task]
+        slots[numbers] = _OUTSIDE
+        prepared = [learner.prepared_row(task, number) for number in numbers]
+        groups = [self._group(learner, task, row) for row in prepared]
+        for number, row, group, slot in zip(numbers, prepared, groups, self.buffer.place(groups), strict=True):
+            if slot is not None:
+                self._forget(slot)
+                slots[number] = slot
+                self.buffer.put(slot, Slot(task, learner.raw_row(task, number), group, learner.number, prepared=row))
+
+    def _group(self, learner: Learner, task: str, prepared: Mapping[str, Any]) -> str:
+        """What a row counts as where the buffer is balanced."""
+        return group_of(learner, task, prepared)
 
     def _forget(self, slot: int) -> None:
         """Another row takes a slot."""

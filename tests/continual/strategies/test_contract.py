@@ -21,6 +21,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "derpp": {"buffer_size": 12},
     "l2p": {"pool_size": 4, "prompt_length": 2, "top_k": 2},
     "twf": {"buffer_size": 12},
+    "agem": {"buffer_size": 12},
+    "gem": {"buffer_size": 12},
+    "ewc_online": {"fisher_rows": 12},
 }
 SCENARIOS = {"classes": class_stream, "heads": head_stream}
 # strategies for a head that grows only, or for what else the scenario must be
