@@ -30,4 +30,4 @@ def test_weights_are_those_of_one_process(name: str, kind: str, tmp_path: Path, 
     one, two = (torch.load(folder / f"{name}-{kind}.pt", weights_only=True) for folder in (tmp_path, two_processes))
     assert one.keys() == two.keys()
     for key, value in one.items():
-        torch.testing.assert_close(two[key], value, rtol=1e-8, atol=1e-10, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(two[key], value, rtol=1e-7, atol=1e-8, msg=lambda text, key=key: f"{key}: {text}")

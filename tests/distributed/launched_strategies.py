@@ -41,7 +41,9 @@ def train(name: str, kind: str, folder: Path) -> None:
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     given: dict[str, Any] = {"per_device_train_batch_size": 8 // processes, "weight_decay": 0.1}
-    trainer = make_continual(folder / f"{name}-{kind}", SCENARIOS[kind](**HEADS.get(name, {})), STRATEGIES[name], **given)
+    trainer = make_continual(
+        folder / f"{name}-{kind}", SCENARIOS[kind](**HEADS.get(name, {})), STRATEGIES[name], **given
+    )
     trainer.model.double()
     trainer.train()
     if trainer.args.process_index == 0:

@@ -99,9 +99,7 @@ class Rehearsal(Strategy):
     def check(self, scenario: Scenario) -> None:
         size = 200 if self.buffer_size is None else self.buffer_size
         if self.ratio is not None:
-            rows = sum(
-                len(splits.get("train", ())) for each in scenario.experiences for splits in each.rows.values()
-            )
+            rows = sum(len(splits.get("train", ())) for each in scenario.experiences for splits in each.rows.values())
             size = max(1, round(self.ratio * rows))
         self._buffer = Buffer(size, self.sampling, self.seed)
 
