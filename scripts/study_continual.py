@@ -46,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--test-rows", type=int, help="test rows of a class, or of a task")
     parser.add_argument("--epochs", type=float, help="epochs of each experience")
     parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--learning-rate", type=float, help="of the backbone")
+    parser.add_argument("--head-learning-rate", type=float, help="of the heads")
     given = parser.parse_args(argv)
     given.backbone = given.backbone or STREAMS[given.stream]
     # not before --help is answered

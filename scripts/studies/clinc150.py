@@ -29,6 +29,7 @@ SETTING = Setting(
     epochs=1.0,
     batch_size=10,
     learning_rate=1e-4,
+    head_learning_rate=2e-3,
 )
 
 
@@ -66,6 +67,6 @@ def make_study(given: argparse.Namespace) -> Study:
     setting = (
         f"all-MiniLM-L6-v2; 15 experiences of 10 intents, in an order of their own; {settled.train_rows} training and "
         f"{settled.test_rows} test rows an intent; epochs {settled.epochs:g}, batches of {settled.batch_size}, "
-        f"learning rate {settled.learning_rate:g}, constant."
+        f"learning rate {settled.learning_rate:g} (heads {settled.head_learning_rate:g}), constant."
     )
     return Study(title="CLINC150, class-incremental", setting=setting, runs=runs_of(settled), build=build)

@@ -50,6 +50,7 @@ SETTING = Setting(
     epochs=3.0,
     batch_size=16,
     learning_rate=2e-3,
+    head_learning_rate=2e-3,
     kinds=("class", "task"),
 )
 
@@ -118,7 +119,7 @@ def make_study(given: argparse.Namespace) -> Study:
     return Study(
         title=f"Digits, two at a time, through a tiny {settled.backbone}",
         setting=f"1,437 training and 360 test images of 8 by 8 pixels; epochs {settled.epochs:g}, batches of "
-        f"{settled.batch_size}, learning rate {settled.learning_rate:g}, constant.",
+        f"{settled.batch_size}, learning rate {settled.learning_rate:g} (heads {settled.head_learning_rate:g}), constant.",
         runs=runs_of(settled),
         build=build,
     )

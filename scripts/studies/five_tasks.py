@@ -28,6 +28,7 @@ SETTING = Setting(
     epochs=1.0,
     batch_size=16,
     learning_rate=1e-4,
+    head_learning_rate=1e-3,
 )
 _ONE_LABEL = {"head_type": "sequence_classification"}
 _TASKS: dict[str, tuple[dict[str, str], dict[str, tuple[str, dict[str, Any]]]]] = {
@@ -82,7 +83,7 @@ def make_study(given: argparse.Namespace) -> Study:
     setting = (
         f"all-MiniLM-L6-v2; five experiences, a task each: {', '.join(_TASKS)}; at most {settled.train_rows} training "
         f"and {settled.test_rows} test rows a task; epochs {settled.epochs:g}, batches of {settled.batch_size}, "
-        f"learning rate {settled.learning_rate:g}, constant. The ratio of replay is the buffer's size over the "
+        f"learning rate {settled.learning_rate:g} (heads {settled.head_learning_rate:g}), constant. The ratio of replay is the buffer's size over the "
         "training rows of all tasks. The second table has each head's primary metric when it was learnt, and in the end."
     )
     return Study(title="Five text tasks in a row", setting=setting, runs=runs, build=build)

@@ -31,7 +31,8 @@ class Setting:
         test_rows (`int`): Test rows of a class, or of a task.
         epochs (`float`): Epochs of each experience.
         batch_size (`int`): Rows of a batch.
-        learning_rate (`float`): The learning rate, which is constant.
+        learning_rate (`float`): The backbone's learning rate, which is constant.
+        head_learning_rate (`float`): That of the heads.
         kinds (`Sequence[str]`, *optional*): Scenarios that each strategy is run on, where there are several.
     """
 
@@ -42,6 +43,7 @@ class Setting:
     epochs: float
     batch_size: int
     learning_rate: float
+    head_learning_rate: float
     kinds: Sequence[str] = ("",)
 
 
@@ -112,6 +114,7 @@ def training_arguments(settled: argparse.Namespace, run: Run, folder: Path, **mo
         per_device_train_batch_size=settled.batch_size,
         per_device_eval_batch_size=64,
         learning_rate=settled.learning_rate,
+        learning_rates={"heads": settled.head_learning_rate},
         lr_scheduler_type="constant",
         seed=run.seed,
         report_to=[],
