@@ -38,8 +38,10 @@ _PUBLIC = {
     "load_adapted_model": "modeling",
     "load_model": "inference",
     "merge_adapters": "modeling",
+    "num_flat_features": "backbone",
     "register_head": "heads",
     "to_native": "inference.native",
+    "xavier": "backbone",
 }
 
 __all__ = list(_PUBLIC)
@@ -48,6 +50,8 @@ register_with_pipelines()
 
 if TYPE_CHECKING:
     from .backbone import Backbone as Backbone
+    from .backbone import num_flat_features as num_flat_features
+    from .backbone import xavier as xavier
     from .configuration import MultiTaskConfig as MultiTaskConfig
     from .data import DataCollatorForMultiTask as DataCollatorForMultiTask
     from .data import Mixture as Mixture

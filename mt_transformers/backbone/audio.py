@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..heads.backbone_info import BackboneInfo
 from .kind import Arguments
 from .padding import find_mask, pad_right
-from .reader import Reader, in_dtype_of, parameters_of
+from .reader import Layers, Reader, in_dtype_of, parameters_of
 
 __all__ = ["AudioReader"]
 
@@ -33,10 +33,10 @@ class AudioReader(Reader):
             self.arguments = Arguments.of(type(model.get_encoder()).forward)
 
     def read(
-        self, model: Any, inputs: Mapping[str, Any], layers: bool, outputs: Collection[str] | None
+        self, model: Any, inputs: Mapping[str, Any], layers: Layers, outputs: Collection[str] | None
     ) -> dict[str, Any]:
         """See [`Reader.read`]."""
-        layers = layers and "encoded_audio" in self.info.num_layers
+        layers = self.wanted("encoded_audio", layers)
         inputs, _ = pad_right(in_dtype_of(model, inputs, model.main_input_name))
         if self.has_decoder and model.training and hasattr(model, "_mask_input_features"):
             # SpecAugment, which the whole model does before its encoder, and in place
@@ -46,7 +46,7 @@ class AudioReader(Reader):
         function = model.get_encoder() if self.has_decoder else model
         output = self.run(function, self.arguments, inputs, layers)
         encoded = output.last_hidden_state
-        found = self.layers("encoded_audio", output.hidden_states, encoded) if layers else {}
+        found = self.layers("encoded_audio", output.hidden_states, encoded, layers=layers) if layers else {}
         mask = self._frame_mask(model, inputs.get("attention_mask"), encoded)
         return {"encoded_audio": encoded, "encoded_audio_mask": mask, **found}
 

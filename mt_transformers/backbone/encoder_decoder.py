@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..heads.backbone_info import BackboneInfo
 from .kind import Arguments
 from .padding import find_mask, pad_right, rotate
-from .reader import Reader, token_ids
+from .reader import Layers, Reader, token_ids
 
 __all__ = ["EncoderDecoderReader", "shift_right"]
 
@@ -34,23 +34,23 @@ class EncoderDecoderReader(Reader):
         self.encoder_arguments = Arguments.of(type(model.get_encoder()).forward)
 
     def read(
-        self, model: PreTrainedModel, inputs: Mapping[str, Any], layers: bool, outputs: Collection[str] | None
+        self, model: PreTrainedModel, inputs: Mapping[str, Any], layers: Layers, outputs: Collection[str] | None
     ) -> dict[str, Any]:
         """See [`Reader.read`]."""
         self._check_inputs(inputs)
         moved, steps = pad_right(inputs)
-        encoder_layers = layers and "encoded_text" in self.info.num_layers
+        encoder_layers = self.wanted("encoded_text", layers)
         encoder_output = self.run(model.get_encoder(), self.encoder_arguments, moved, encoder_layers)
         read = {"encoded_text": encoder_output.last_hidden_state}
         found = {}
         if encoder_layers:
-            found = self.layers("encoded_text", encoder_output.hidden_states, read["encoded_text"], steps)
+            found = self.layers("encoded_text", encoder_output.hidden_states, read["encoded_text"], steps, layers)
         if outputs is not None and _DECODER in outputs:
-            decoder_layers = layers and _DECODER in self.info.num_layers
+            decoder_layers = self.wanted(_DECODER, layers)
             output = self._decode(model, moved, encoder_output, decoder_layers)
             read[_DECODER] = output.last_hidden_state
             if decoder_layers:
-                found |= self.layers(_DECODER, output.decoder_hidden_states, read[_DECODER], steps)
+                found |= self.layers(_DECODER, output.decoder_hidden_states, read[_DECODER], steps, layers)
         results: dict[str, Any] = {}
         for name, encoded in read.items():
             results[name] = encoded if steps is None else rotate(encoded, -steps)
@@ -69,7 +69,7 @@ class EncoderDecoderReader(Reader):
             if value is not None and name.startswith(("decoder_", "encoder_outputs", "past_key_values")):
                 raise InputError(f"{name}: the decoder of a backbone reads the text that the encoder reads.")
 
-    def _decode(self, model: PreTrainedModel, inputs: Mapping[str, Any], encoder_output: Any, layers: bool) -> Any:
+    def _decode(self, model: PreTrainedModel, inputs: Mapping[str, Any], encoder_output: Any, layers: Layers) -> Any:
         input_ids, mask = inputs.get("input_ids"), inputs.get("attention_mask")
         if input_ids is None:
             raise InputError(f"{_DECODER}: expected input_ids for the decoder to read, found {', '.join(inputs)}.")

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from ..heads.backbone_info import BackboneInfo
 from .padding import find_mask
-from .reader import Reader, in_dtype_of, parameters_of
+from .reader import Layers, Reader, in_dtype_of, parameters_of
 
 __all__ = ["NORMS_OF_POOLED", "ImageReader", "flatten_map"]
 
@@ -39,13 +39,13 @@ class ImageReader(Reader):
         self.has_class_token = has_class_token(model)
 
     def read(
-        self, model: PreTrainedModel, inputs: Mapping[str, Any], layers: bool, outputs: Collection[str] | None
+        self, model: PreTrainedModel, inputs: Mapping[str, Any], layers: Layers, outputs: Collection[str] | None
     ) -> dict[str, Any]:
         """See [`Reader.read`]."""
-        layers = layers and "encoded_image" in self.info.num_layers
+        layers = self.wanted("encoded_image", layers)
         output = self.run(model, self.arguments, in_dtype_of(model, inputs, "pixel_values"), layers)
         encoded = flatten_map(output.last_hidden_state)
-        found = self.layers("encoded_image", output.hidden_states, encoded) if layers else {}
+        found = self.layers("encoded_image", output.hidden_states, encoded, layers=layers) if layers else {}
         return {
             "encoded_image": encoded,
             "encoded_image_mask": find_mask(None, encoded),

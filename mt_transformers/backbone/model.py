@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import torch
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from ..errors import InputError
@@ -14,11 +14,13 @@ from ..heads import words_of_ids
 from ..heads.backbone_info import BackboneInfo
 from .audio import AudioReader
 from .encoder_decoder import EncoderDecoderReader
+from .flat_parameters import FlatParametersMixin
 from .flattening import find_first_position
 from .image import ImageReader
 from .info import describe_backbone, find_vocab_size
 from .kind import Arguments, Kind, find_kind, find_model_class
 from .reader import Reader
+from .returnt import Returnt, check_returnt
 from .single_stream import SingleStreamReader
 from .text import TextReader
 from .two_tower import TwoTowerReader
@@ -49,7 +51,7 @@ _FOR_THE_WHOLE = (
 """What the `PreTrainedModel` around the backbone collects from its parts: where it may be cut, what stays float32."""
 
 
-class Backbone(nn.Module):
+class Backbone(FlatParametersMixin):
     """
     Any `AutoModel` behind one contract: an input `text` comes back as `encoded_text` with `encoded_text_mask`.
 
@@ -141,8 +143,13 @@ class Backbone(nn.Module):
         return cls(model)
 
     def forward(
-        self, *, layers: bool = False, outputs: Collection[str] | None = None, **inputs: Any
-    ) -> dict[str, Any]:
+        self,
+        *,
+        layers: bool = False,
+        outputs: Collection[str] | None = None,
+        returnt: Returnt | None = None,
+        **inputs: Any,
+    ) -> dict[str, Any] | torch.Tensor | list[torch.Tensor]:
         """
         Encode a batch.
 
@@ -151,6 +158,11 @@ class Backbone(nn.Module):
             outputs (`Collection[str]`, *optional*):
                 Names of the outputs that somebody reads; by default all but `encoded_text_decoder`, which is only
                 computed where it is named.
+            returnt (`str`, *optional*):
+                What to return instead of the dict of all outputs. `features`: the main output alone, of the inputs
+                that are there. `full`: a list with the output of the embeddings and of every layer, as the model gives
+                its hidden states: each in its own shape, feature maps as maps, those of an encoder-decoder the
+                encoder's. Where both text and image are read it is a dict of such lists, under `text` and `image`.
             inputs (`Any`): Inputs of the model, such as `input_ids` of shape `(batch_size, sequence_length)`.
 
         Returns:
@@ -165,16 +177,22 @@ class Backbone(nn.Module):
             and, where the input was ids, `token_ids` as they were given, for [`make_output_human_readable`].
 
         Raises:
-            InputError: If an input is missing, or the model answers with other sizes than its config says.
+            InputError: If an input is missing, the model answers with other sizes than its config says, or `returnt`
+                asks for what it does not give.
         """
-        read = self._reader.read(self.model, inputs, layers, outputs)
+        if returnt is not None:
+            _check_returnt(returnt)
+        read = self._reader.read(self.model, inputs, "full" if returnt == "full" else layers, outputs)
         for name, size in self._info.hidden_sizes.items():
             if name in read and read[name].shape[-1] != size:
                 raise InputError(
                     f"backbone {self._info.model_type!r}: its config says that {name} has size {size}, "
                     f"found {read[name].shape[-1]}."
                 )
-        return read
+        if returnt == "features":
+            main: torch.Tensor = next(read[name] for name in self.output_names if name in read)
+            return main
+        return _layers_by_input(read) if returnt == "full" else read
 
     @property
     def is_frozen(self) -> bool:
@@ -275,6 +293,18 @@ class Backbone(nn.Module):
             texts.append(text)
             words.append([word._replace(position=word.position + first) for word in found])
         return {"tokens": tokens, "text": texts, "words": words}
+
+
+def _check_returnt(returnt: Returnt) -> None:
+    check_returnt(returnt)
+    if returnt in ("out", "both"):
+        raise InputError(f"returnt: a backbone has no logits: expected 'features' or 'full', found {returnt!r}.")
+
+
+def _layers_by_input(read: Mapping[str, Any]) -> dict[str, Any] | list[torch.Tensor]:
+    """The layers of the one input that was read, or those of each."""
+    found = {name.removesuffix("_layers"): list(read[name]) for name in read if name.endswith("_layers")}
+    return found if len(found) > 1 else next(iter(found.values()))
 
 
 def _unused_layers(config: PreTrainedConfig, model_class: Any) -> dict[str, bool]:

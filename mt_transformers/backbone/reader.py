@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -15,7 +15,10 @@ from ..heads.backbone_info import BackboneInfo
 from .kind import Arguments
 from .padding import rotate
 
-__all__ = ["Reader"]
+__all__ = ["Layers", "Reader"]
+
+Layers = bool | Literal["full"]
+"""Whether hidden states are read: True for those of one shape, as heads read them, `full` for each in its own."""
 
 
 class Reader(ABC):
@@ -35,16 +38,16 @@ class Reader(ABC):
 
     @abstractmethod
     def read(
-        self, model: PreTrainedModel, inputs: Mapping[str, Any], layers: bool, outputs: Collection[str] | None
+        self, model: PreTrainedModel, inputs: Mapping[str, Any], layers: Layers, outputs: Collection[str] | None
     ) -> dict[str, Any]:
-        """Run the model; arguments and result are those of [`Backbone.forward`]."""
+        """Run the model; arguments and result are those of [`Backbone.forward`], and [`Layers`]."""
 
     def unread(self, model: PreTrainedModel, read: Collection[str]) -> Iterable[nn.Parameter]:
         """The parameters that none of the outputs in `read` depends on: by default those of a pooler."""
         yield from parameters_of(model, "pooler")
 
     def run(
-        self, function: Callable[..., Any], arguments: Arguments, inputs: Mapping[str, Any], layers: bool = False
+        self, function: Callable[..., Any], arguments: Arguments, inputs: Mapping[str, Any], layers: Layers = False
     ) -> Any:
         """
         Call a model, or a part of one.
@@ -53,7 +56,7 @@ class Reader(ABC):
             function (`Callable`): The model, or the part.
             arguments ([`Arguments`]): What it takes.
             inputs (`Mapping[str, Any]`): What it is called with. A mask that it does not take is left out.
-            layers (`bool`, *optional*, defaults to `False`): Whether all hidden states are asked for.
+            layers (`bool` or `"full"`, *optional*, defaults to `False`): Whether hidden states are asked for.
 
         Returns:
             `ModelOutput`: What it answered.
@@ -75,35 +78,50 @@ class Reader(ABC):
             raise InputError(f"backbone {self.info.model_type!r}: it answers without a last_hidden_state.")
         return output
 
-    def layers(self, name: str, hidden_states: Any, like: torch.Tensor, steps: torch.Tensor | None = None) -> Any:
+    def wanted(self, name: str, layers: Layers) -> Layers:
+        """Whether layers of an output are read: those of one shape only if the config says that they have one."""
+        return layers if layers == "full" else layers and name in self.info.num_layers
+
+    def layers(
+        self,
+        name: str,
+        hidden_states: Any,
+        like: torch.Tensor,
+        steps: torch.Tensor | None = None,
+        layers: Layers = True,
+    ) -> dict[str, tuple[torch.Tensor, ...]]:
         """
         The layers of an output under their name, such as `text_layers`.
 
         Args:
             name (`str`): Name of the output.
             hidden_states (`tuple[torch.Tensor, ...]`): What the model gave.
-            like (`torch.Tensor`): The output itself, whose shape all layers have.
+            like (`torch.Tensor`): The output itself, whose shape layers have that heads read.
             steps (`torch.Tensor` of shape `(rows,)`, *optional*): By how many steps each row was rotated.
+            layers (`bool` or `"full"`, *optional*, defaults to `True`): See [`Layers`].
 
         Returns:
             `dict[str, tuple[torch.Tensor, ...]]`: Empty if the layers of this output cannot be read.
 
         Raises:
-            InputError: If their number or their shape is not what the config says.
+            InputError: If their number or their shape is not what the config says, or there are none.
         """
         expected = self.info.num_layers.get(name)
-        if expected is None:
+        if not self.wanted(name, layers):
             return {}
         found = tuple(hidden_states or ())
-        if len(found) != expected:
+        if expected is not None and len(found) != expected:
             raise InputError(
                 f"layers of {name}: expected {expected}, found {len(found)}. Layers cannot be read while some are "
                 "dropped at random: set layerdrop to 0 in the backbone's config."
             )
-        if any(layer.shape != like.shape for layer in found):
+        if not found or not all(isinstance(layer, torch.Tensor) for layer in found):
+            raise InputError(f"backbone {self.info.model_type!r}: it answers without hidden states of {name}.")
+        if layers != "full" and any(layer.shape != like.shape for layer in found):
             raise InputError(f"layers of {name}: those of a {self.info.model_type!r} backbone differ in shape.")
         if steps is not None:
-            found = tuple(rotate(layer, -steps) for layer in found)
+            # a layer that has another length has no position for each token to move back
+            found = tuple(rotate(each, -steps) if each.shape[1] == like.shape[1] else each for each in found)
         return {f"{name.removeprefix('encoded_')}_layers": found}
 
 

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..heads.backbone_info import BackboneInfo
 from .image import has_class_token
 from .padding import find_mask, pad_right, rotate
-from .reader import Reader, in_dtype_of, token_ids
+from .reader import Layers, Reader, in_dtype_of, token_ids
 
 __all__ = ["SingleStreamReader"]
 
@@ -26,7 +26,7 @@ class SingleStreamReader(Reader):
         self.has_class_token = has_class_token(model)
 
     def read(
-        self, model: PreTrainedModel, inputs: Mapping[str, Any], layers: bool, outputs: Collection[str] | None
+        self, model: PreTrainedModel, inputs: Mapping[str, Any], layers: Layers, outputs: Collection[str] | None
     ) -> dict[str, Any]:
         """See [`Reader.read`]."""
         tokens = inputs.get("input_ids") if inputs.get("inputs_embeds") is None else inputs["inputs_embeds"]
@@ -41,15 +41,15 @@ class SingleStreamReader(Reader):
                 f"{len(inputs['pixel_values'])} and {len(tokens)}. Heads that read several sequences of a row, or one "
                 "of their own beside other heads, need a text that is encoded without the image."
             )
-        layers = layers and "encoded_text" in self.info.num_layers
+        layers = self.wanted("encoded_text", layers)
         moved, steps = pad_right(in_dtype_of(model, inputs, "pixel_values"))
         output = self.run(model, self.arguments, moved, layers)
         encoded, length = output.last_hidden_state, tokens.shape[1]
         text, image = encoded[:, :length], encoded[:, length:]
         if layers:
-            states = tuple(output.hidden_states)
-            found = self.layers("encoded_text", tuple(state[:, :length] for state in states), text, steps)
-            found |= self.layers("encoded_image", tuple(state[:, length:] for state in states), image)
+            states = tuple(output.hidden_states or ())
+            found = self.layers("encoded_text", tuple(state[:, :length] for state in states), text, steps, layers)
+            found |= self.layers("encoded_image", tuple(each[:, length:] for each in states), image, layers=layers)
         mask = self._image_mask(model, inputs.get("pixel_mask"), image)
         return {
             "encoded_text": text if steps is None else rotate(text, -steps),

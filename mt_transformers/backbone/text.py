@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from ..errors import InputError
 from .flattening import find_first_position, flatten
 from .padding import find_mask, pad_right, rotate
-from .reader import Reader, token_ids
+from .reader import Layers, Reader, token_ids
 
 __all__ = ["TextReader"]
 
@@ -26,15 +26,15 @@ class TextReader(Reader):
     """Position of a row's first token, where padding is left out."""
 
     def read(
-        self, model: PreTrainedModel, inputs: Mapping[str, Any], layers: bool, outputs: Collection[str] | None
+        self, model: PreTrainedModel, inputs: Mapping[str, Any], layers: Layers, outputs: Collection[str] | None
     ) -> dict[str, Any]:
         """See [`Reader.read`]."""
-        layers = layers and "encoded_text" in self.info.num_layers
+        layers = self.wanted("encoded_text", layers)
         flat = None if self._first_position is None else flatten(inputs, self._first_position)
         moved, steps = pad_right(inputs) if flat is None else (flat.inputs, None)
         output = self.run(model, self.arguments, moved, layers)
         encoded = output.last_hidden_state
-        found = self.layers("encoded_text", output.hidden_states, encoded, steps) if layers else {}
+        found = self.layers("encoded_text", output.hidden_states, encoded, steps, layers) if layers else {}
         if flat is not None:
             encoded = flat.unflatten(encoded)
             found = {name: tuple(map(flat.unflatten, values)) for name, values in found.items()}

@@ -14,7 +14,7 @@ from ..heads.backbone_info import BackboneInfo
 from .image import NORMS_OF_POOLED, flatten_map
 from .kind import Arguments
 from .padding import find_mask, pad_right, rotate
-from .reader import Reader, in_dtype_of, parameters_of, token_ids
+from .reader import Layers, Reader, in_dtype_of, parameters_of, token_ids
 
 __all__ = ["TwoTowerReader"]
 
@@ -31,7 +31,7 @@ class TwoTowerReader(Reader):
         self.image_arguments = Arguments.of(type(model).get_image_features)  # type: ignore[attr-defined]
 
     def read(
-        self, model: PreTrainedModel, inputs: Mapping[str, Any], layers: bool, outputs: Collection[str] | None
+        self, model: PreTrainedModel, inputs: Mapping[str, Any], layers: Layers, outputs: Collection[str] | None
     ) -> dict[str, Any]:
         """See [`Reader.read`]."""
         read: dict[str, Any] = {}
@@ -61,13 +61,13 @@ class TwoTowerReader(Reader):
         towers = tuple(beginning for beginnings in _TOWERS.values() for beginning in beginnings)
         yield from (value for name, value in model.named_parameters() if not name.startswith(towers))
 
-    def _read_text(self, model: Any, inputs: Mapping[str, Any], layers: bool) -> dict[str, Any]:
-        layers = layers and "encoded_text" in self.info.num_layers
+    def _read_text(self, model: Any, inputs: Mapping[str, Any], layers: Layers) -> dict[str, Any]:
+        layers = self.wanted("encoded_text", layers)
         taken = {name: value for name, value in inputs.items() if name in self.text_arguments.names}
         taken, steps = pad_right(taken)
         output = self.run(model.get_text_features, self.text_arguments, taken, layers)
         encoded = output.last_hidden_state
-        found = self.layers("encoded_text", output.hidden_states, encoded, steps) if layers else {}
+        found = self.layers("encoded_text", output.hidden_states, encoded, steps, layers) if layers else {}
         encoded = encoded if steps is None else rotate(encoded, -steps)
         return {
             "encoded_text": encoded,
@@ -76,15 +76,15 @@ class TwoTowerReader(Reader):
             **found,
         }
 
-    def _read_image(self, model: Any, inputs: Mapping[str, Any], layers: bool) -> dict[str, Any]:
-        layers = layers and "encoded_image" in self.info.num_layers
+    def _read_image(self, model: Any, inputs: Mapping[str, Any], layers: Layers) -> dict[str, Any]:
+        layers = self.wanted("encoded_image", layers)
         taken = {name: value for name, value in inputs.items() if name in self.image_arguments.names}
         # FLAVA has a mask of patches of the same name as the one of tokens
         taken.pop("attention_mask", None)
         taken = in_dtype_of(model, taken, "pixel_values")
         output = self.run(model.get_image_features, self.image_arguments, taken, layers)
         encoded = flatten_map(output.last_hidden_state)
-        found = self.layers("encoded_image", output.hidden_states, encoded) if layers else {}
+        found = self.layers("encoded_image", output.hidden_states, encoded, layers=layers) if layers else {}
         return {
             "encoded_image": encoded,
             # SigLIP 2 takes images of any shape, padded

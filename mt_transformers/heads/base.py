@@ -71,6 +71,17 @@ class Head(nn.Module, ABC):
             item losses of each row. The model divides by the number of items over the whole optimizer step.
         """
 
+    @property
+    def last_layer(self) -> nn.Module | None:
+        """
+        The head's classification layer: what it takes first are the head's features, what it gives becomes logits.
+
+        A module of the head that is called `last_layer`, unless a head says otherwise. Where there is none (None), the
+        features are what the head reads of the backbone, `encoded`. Where `forward` calls it several times, the first
+        call makes the logits.
+        """
+        return self._modules.get("last_layer")
+
     def constant(self, values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
         """
         Numbers of the config as a tensor, made once for each device: they are in the config, so that they are no

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from ..errors import InputError
 from .backbone_info import BackboneInfo
@@ -102,7 +101,8 @@ class CausalLanguageModelingHead(VocabularyHead):
         return outputs
 
     def _logits(self, features: torch.Tensor, token_embeddings: torch.Tensor) -> torch.Tensor:
-        return functional.linear(features if self.dense is None else self.dense(features), token_embeddings)
+        logits: torch.Tensor = self.decoder(features if self.dense is None else self.dense(features), token_embeddings)
+        return logits
 
     def decode(self, outputs: dict[str, torch.Tensor], rows: Sequence[SourceRow]) -> list[Any]:
         """The most likely next token of each row; `token` is None where no tokenizer can tell it."""

@@ -182,6 +182,11 @@ class LemmatizationHead(Head):
         )
         return {"logits": logits, "row_losses": losses.sum(dim=1)}
 
+    @property
+    def last_layer(self) -> nn.Module:
+        """The classifier; it reads all tokens, of shape `(rows, sequence_length, hidden_size)`."""
+        return self.classifier
+
     def predictions(self, outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
         return outputs["logits"].argmax(dim=-1)
 

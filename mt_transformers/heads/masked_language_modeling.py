@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 from transformers.activations import ACT2FN
 
 from ..errors import InputError
@@ -214,7 +213,7 @@ class MaskedLanguageModelingHead(VocabularyHead):
         # (rows, masked, embedding_size)
         features = self.layer_norm(self.activation(self.dense(_take(encoded, positions.clamp(min=0) + first))))
         # (rows, masked, vocab_size)
-        logits = functional.linear(features, token_embeddings, self.bias)
+        logits = self.decoder(features, token_embeddings, self.bias)
         outputs = {"logits": logits, "positions": positions}
         if labels is not None:
             outputs["row_losses"] = token_losses(logits, labels[..., 1]).sum(dim=1)

@@ -148,6 +148,11 @@ class MultipleChoiceHead(Head):
         there = present.gather(1, labels.clamp(min=0).unsqueeze(1)).squeeze(1)
         return {"logits": logits, "row_losses": torch.where(there, losses, 0.0)}
 
+    @property
+    def last_layer(self) -> nn.Module:
+        """The scores' layer; it reads one vector a choice, of shape `(rows, choices, size)`."""
+        return self.classifier
+
     def predictions(self, outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
         return outputs["logits"].argmax(dim=-1)
 

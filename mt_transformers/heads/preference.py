@@ -117,6 +117,11 @@ class PreferenceHead(Head):
             outputs["row_losses"] = _pair_losses(full_precision(rewards), present, labels)
         return outputs
 
+    @property
+    def last_layer(self) -> nn.Module:
+        """The rewards' layer; it reads one vector a text, of shape `(rows, sequences, size)`."""
+        return self.classifier
+
     def predictions(self, outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
         rewards = full_precision(outputs["logits"])
         return rewards[:, 0] - rewards[:, 1:2].sum(dim=1)

@@ -248,6 +248,11 @@ class QuestionAnsweringHead(Head):
         scores = full_precision(logits)[:, : labels.shape[1]]
         return {"logits": logits, "row_losses": self._losses(scores, labels)}
 
+    @property
+    def last_layer(self) -> nn.Module:
+        """Gives both scores; it reads all tokens, of shape `(rows, windows, sequence_length, hidden_size)`."""
+        return self.qa_outputs
+
     def _losses(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         # (sequence_length, 1)
         positions = torch.arange(scores.shape[2], device=scores.device).unsqueeze(1)

@@ -160,6 +160,11 @@ class RegressionHead(Head):
             outputs["row_losses"] = self._losses(standardized, labels.reshape(standardized.shape))
         return outputs
 
+    @property
+    def last_layer(self) -> nn.Module:
+        """The regressor, in standardised units; it reads one vector a row, of shape `(rows, size)`."""
+        return self.regressor
+
     def _statistics(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         number = self.config.num_targets
         return self.constant(self.config.mean or [0.0] * number, like), self.constant(

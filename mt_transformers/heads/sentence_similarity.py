@@ -235,6 +235,11 @@ class SentenceSimilarityHead(Head):
         return outputs
 
     @property
+    def last_layer(self) -> nn.Module:
+        """The projection, if any; it reads one vector a sentence, of shape `(rows, 1 or 2, hidden_size)`."""
+        return self.projection
+
+    @property
     def _unit(self) -> tuple[float, float, float]:
         """Lowest score, its cosine, and how much of the score one cosine is."""
         low, high = self.config.score_range

@@ -207,6 +207,11 @@ class SequenceClassificationHead(GrowingHead):
         loss = self._multi_label_losses if self.config.multi_label else self._single_label_losses
         return {"logits": logits, "row_losses": loss(full_precision(logits), labels)}
 
+    @property
+    def last_layer(self) -> nn.Module:
+        """The classifier; it reads one vector a row, of shape `(rows, size)`."""
+        return self.classifier
+
     def _class_weights(self, logits: torch.Tensor) -> torch.Tensor | None:
         weights = self.config.class_weights
         return self.constant(weights, logits) if isinstance(weights, list) else None

@@ -183,6 +183,11 @@ class TokenClassificationHead(GrowingHead):
         return {"logits": logits, "row_losses": losses.sum(dim=1)}
 
     @property
+    def last_layer(self) -> nn.Module:
+        """The classifier; it reads all tokens, of shape `(rows, sequence_length, hidden_size)`."""
+        return self.classifier
+
+    @property
     def _allowed(self) -> torch.Tensor | None:
         scheme = self.config.scheme
         return None if scheme == "plain" else allowed_transitions(tuple(self.config.names), scheme)

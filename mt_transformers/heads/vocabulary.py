@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from torch import nn
+from torch.nn import functional
 
 from ..errors import InputError
 from .backbone_info import BackboneInfo
@@ -72,6 +74,32 @@ class VocabularyHeadConfig(HeadConfig):
         return predictions[items > 0, 0], items[items > 0]
 
 
+class TiedDecoder(nn.Module):
+    """
+    Scores all tokens by the backbone's own input embeddings, which it is given: it has no weights.
+
+    Example:
+        >>> TiedDecoder()(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
+        tensor([[1., 2., 3.]])
+    """
+
+    def forward(
+        self, features: torch.Tensor, token_embeddings: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """
+        Score.
+
+        Args:
+            features (`torch.Tensor` of shape `(..., embedding_size)`): What stands in for a token.
+            token_embeddings (`torch.Tensor` of shape `(vocab_size, embedding_size)`): The embeddings.
+            bias (`torch.Tensor` of shape `(vocab_size,)`, *optional*): What is added to the score of each token.
+
+        Returns:
+            `torch.Tensor` of shape `(..., vocab_size)`.
+        """
+        return functional.linear(features, token_embeddings, bias)
+
+
 class VocabularyHead(Head):
     """
     A head whose logits go over the vocabulary: they are products with the backbone's own input embeddings.
@@ -85,6 +113,15 @@ class VocabularyHead(Head):
     """
 
     config: VocabularyHeadConfig
+
+    def __init__(self, config: VocabularyHeadConfig, hidden_size: int) -> None:
+        super().__init__(config, hidden_size)
+        self.decoder = TiedDecoder()
+
+    @property
+    def last_layer(self) -> nn.Module:
+        """The product with the embeddings; it reads vectors of their width, of shape `(rows, ..., embedding_size)`."""
+        return self.decoder
 
     def predictions(self, outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
         """The summed loss of each row, shape `(rows, 1)`."""

@@ -6,10 +6,60 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
-from ..configuration import LossReduction
+from ..backbone import Backbone
+from ..configuration import LossReduction, MultiTaskConfig
+from ..heads import Head
+from ..routing import Rows, take_rows
+from .output import MultiTaskModelOutput
 
-__all__ = ["loss_divisor", "sum_losses"]
+__all__ = ["LossMixin", "loss_divisor", "sum_losses"]
+
+
+class LossMixin(nn.Module):
+    """Adds the losses to what a model with a `backbone` and `named_heads` answers."""
+
+    backbone: Backbone
+    config: MultiTaskConfig
+
+    @property
+    def named_heads(self) -> Mapping[str, Head]:
+        """The heads by name."""
+        raise NotImplementedError
+
+    def _add_losses(
+        self,
+        outputs: MultiTaskModelOutput,
+        routed: Mapping[str, Rows],
+        labels: Mapping[str, torch.Tensor],
+        num_items_in_batch: Mapping[str, Any] | torch.Tensor | int | None,
+        batch_size: int,
+    ) -> None:
+        """Add each head's loss and their weighted sum to the outputs."""
+        encoded = next(outputs[name] for name in self.backbone.output_names if name in outputs)
+        row_losses = {name: outputs[f"{name}_row_losses"] for name in routed if f"{name}_row_losses" in outputs}
+        divisors = num_items_in_batch
+        if divisors is None:
+            taken = {name: take_rows(labels[name], routed[name], batch_size) for name in row_losses}
+            divisors = {name: self._divisor(name, each, batch_size) for name, each in taken.items()}
+        elif not isinstance(divisors, Mapping):
+            divisors = dict.fromkeys(row_losses, divisors)
+        losses, total = sum_losses(row_losses, divisors, self.config.loss_weights)
+        for name in routed:
+            if name in labels:
+                outputs[f"{name}_loss"] = losses.get(name, encoded.new_zeros(()))
+        # an exact zero that keeps the backbone in the graph, which distributed training relies on
+        total = encoded.sum() * 0 if total is None else total
+        if self.training and torch.is_grad_enabled() and not total.requires_grad:
+            # all that these rows reach is frozen: the backward pass changes nothing, and every process can run it
+            total = total + torch.zeros_like(total, requires_grad=True)
+        outputs["loss"] = total
+        outputs.move_to_end("loss", last=False)
+
+    def _divisor(self, name: str, labels: torch.Tensor, batch_size: int) -> Any:
+        items = self.named_heads[name].config.count_items(labels)
+        return loss_divisor(items.sum(), (items > 0).sum(), batch_size, self.config.loss_reduction)
 
 
 def loss_divisor(

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel
 
-from ..backbone import Backbone
+from ..backbone import Backbone, FlatParametersMixin, Returnt
 from ..configuration import LossReduction, MultiTaskConfig
 from ..errors import InputError
 from ..heads import HeadConfig, outputs_read
@@ -24,9 +24,10 @@ from .head_dict import HeadDict
 from .initializer import InitializerRule, begin_anew, initialize
 from .labels import labels_by_head
 from .loading import check_loaded
-from .loss import loss_divisor, sum_losses
+from .loss import LossMixin
 from .output import MultiTaskModelOutput
 from .reporting import ReportingMixin
+from .returning import FeatureCapture, Returned, ReturningMixin, check_returned, choose_returned
 from .sequences import per_sequence, read_features
 from .surgery import SurgeryMixin
 from .task_adapters import TaskAdaptersMixin
@@ -34,7 +35,16 @@ from .task_adapters import TaskAdaptersMixin
 __all__ = ["MultiTaskModel"]
 
 
-class MultiTaskModel(AdaptedHeadsMixin, TaskAdaptersMixin, ReportingMixin, SurgeryMixin, EmbeddingsMixin):
+class MultiTaskModel(
+    AdaptedHeadsMixin,
+    TaskAdaptersMixin,
+    ReportingMixin,
+    SurgeryMixin,
+    EmbeddingsMixin,
+    LossMixin,
+    ReturningMixin,
+    FlatParametersMixin,
+):
     """
     Any `AutoModel` behind named heads: a row is encoded once, and every head that has a label for it trains on it.
 
@@ -186,8 +196,9 @@ class MultiTaskModel(AdaptedHeadsMixin, TaskAdaptersMixin, ReportingMixin, Surge
         rows: Mapping[str, torch.Tensor] | None = None,
         sequences: Mapping[str, torch.Tensor] | None = None,
         num_items_in_batch: Mapping[str, Any] | torch.Tensor | int | None = None,
+        returnt: Returnt | None = None,
         **kwargs: Any,
-    ) -> MultiTaskModelOutput:
+    ) -> Returned:
         """
         Encode a batch once and run the heads on their rows.
 
@@ -211,13 +222,18 @@ class MultiTaskModel(AdaptedHeadsMixin, TaskAdaptersMixin, ReportingMixin, Surge
             num_items_in_batch (`Mapping[str, torch.Tensor]` or a number, *optional*):
                 What the sum of a head's item losses is divided by, see [`loss_divisor`]; a number if one head is in
                 play. By default the items of this batch are counted.
+            returnt (`str`, *optional*):
+                What to return instead of all outputs: `out`, the logits; `features`, what the heads' classification
+                layers read (see [`Head.last_layer`]; in training after dropout); `both`, the pair of them; `full`, the
+                output of every layer of the backbone (see [`Backbone.forward`]), for which no head runs.
             kwargs (`Any`): Further arguments of the backbone or the heads.
 
         Returns:
-            [`MultiTaskModelOutput`].
+            [`MultiTaskModelOutput`]; with `returnt` the tensor of the head in play, over its rows; where several are
+            in play a dict head -> tensor of those that have rows; for `both` two of these.
 
         Raises:
-            InputError: If labels, heads or tasks do not fit the model.
+            InputError: If labels, heads or tasks do not fit the model, or `returnt` asks for what there is not.
         """
         names = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds")
         given = zip(names, (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds), strict=True)
@@ -230,27 +246,46 @@ class MultiTaskModel(AdaptedHeadsMixin, TaskAdaptersMixin, ReportingMixin, Surge
         )
         in_question = list(self.heads if heads is None else heads)
         all_labels = labels_by_head(labels, in_question, inputs, self.config.arg_name_mapping, batch_size)
-        if isinstance(labels, torch.Tensor):
-            routed: Mapping[str, Rows] = dict.fromkeys(all_labels)
-        elif rows is not None:
-            routed = {name: rows.get(name) for name in all_labels if heads is None or name in heads}
-        else:
-            tasks = self.config.tasks or {head: [head] for head in self.heads}
-            routed = route_rows(self.named_heads, all_labels, tasks, batch_size, heads, task)
+        routed = self._route(all_labels, isinstance(labels, torch.Tensor), rows, heads, task, batch_size)
         in_play = [name for name, head_rows in routed.items() if head_rows is None or len(head_rows) > 0]
         taken = {name: value for name, value in inputs.items() if self._router.takes("backbone", name)}
+        if returnt is not None:
+            check_returned(returnt, routed, in_play)
         with self._through_adapters(task, sequences, taken, batch_size):
+            if returnt == "full":
+                return self._layers(inputs)
             encoded = self._encode(inputs, in_play)
         read = per_sequence(taken, encoded) | encoded
         outputs = MultiTaskModelOutput(**{key: value for key, value in encoded.items() if torch.is_tensor(value)})
+        capture = FeatureCapture(returnt)
         for name in in_play:
             head, head_rows, takes = self.named_heads[name], routed[name], partial(self._router.takes, name)
             features = read_features(head, read, sequences.get(name), head_rows, batch_size, takes)
-            self._run_head(outputs, name, head_rows, inputs, features, all_labels.get(name), batch_size)
+            with capture.of(name, head):
+                self._run_head(outputs, name, head_rows, inputs, features, all_labels.get(name), batch_size)
+        if returnt is not None:
+            return choose_returned(returnt, outputs, capture.features, in_play, alone=len(routed) == 1)
         # a process that only fills up a step has no labels, and takes part in it
         if all_labels or labels is not None:
             self._add_losses(outputs, routed, all_labels, num_items_in_batch, batch_size)
         return outputs
+
+    def _route(
+        self,
+        labels: Mapping[str, torch.Tensor],
+        all_rows: bool,
+        rows: Mapping[str, torch.Tensor] | None,
+        heads: Collection[str] | None,
+        task: Sequence[str] | torch.Tensor | None,
+        batch_size: int,
+    ) -> Mapping[str, Rows]:
+        """The heads in play and their rows: what [`route_rows`] says, unless the caller knows."""
+        if all_rows:
+            return dict.fromkeys(labels)
+        if rows is not None:
+            return {name: rows.get(name) for name in labels if heads is None or name in heads}
+        tasks = self.config.tasks or {head: [head] for head in self.heads}
+        return route_rows(self.named_heads, labels, tasks, batch_size, heads, task)
 
     def _encode(self, inputs: Mapping[str, Any], heads: Collection[str]) -> dict[str, Any]:
         """Run the backbone, for all that these heads read of it."""
@@ -261,6 +296,13 @@ class MultiTaskModel(AdaptedHeadsMixin, TaskAdaptersMixin, ReportingMixin, Surge
             **self._router.arguments("backbone", inputs),
         )
         return encoded
+
+    def _layers(self, inputs: Mapping[str, Any]) -> list[torch.Tensor] | dict[str, list[torch.Tensor]]:
+        """Run the backbone, for the output of each of its layers."""
+        layers: list[torch.Tensor] | dict[str, list[torch.Tensor]] = self.backbone(
+            returnt="full", **self._router.arguments("backbone", inputs)
+        )
+        return layers
 
     def _run_head(
         self,
@@ -289,39 +331,6 @@ class MultiTaskModel(AdaptedHeadsMixin, TaskAdaptersMixin, ReportingMixin, Surge
             self._track(name, head_outputs, arguments["labels"])
         if rows is not None:
             outputs[f"{name}_rows"] = rows
-
-    def _add_losses(
-        self,
-        outputs: MultiTaskModelOutput,
-        routed: Mapping[str, Rows],
-        labels: Mapping[str, torch.Tensor],
-        num_items_in_batch: Mapping[str, Any] | torch.Tensor | int | None,
-        batch_size: int,
-    ) -> None:
-        """Add each head's loss and their weighted sum to the outputs."""
-        encoded = next(outputs[name] for name in self.backbone.output_names if name in outputs)
-        row_losses = {name: outputs[f"{name}_row_losses"] for name in routed if f"{name}_row_losses" in outputs}
-        divisors = num_items_in_batch
-        if divisors is None:
-            taken = {name: take_rows(labels[name], routed[name], batch_size) for name in row_losses}
-            divisors = {name: self._divisor(name, each, batch_size) for name, each in taken.items()}
-        elif not isinstance(divisors, Mapping):
-            divisors = dict.fromkeys(row_losses, divisors)
-        losses, total = sum_losses(row_losses, divisors, self.config.loss_weights)
-        for name in routed:
-            if name in labels:
-                outputs[f"{name}_loss"] = losses.get(name, encoded.new_zeros(()))
-        # an exact zero that keeps the backbone in the graph, which distributed training relies on
-        total = encoded.sum() * 0 if total is None else total
-        if self.training and torch.is_grad_enabled() and not total.requires_grad:
-            # all that these rows reach is frozen: the backward pass changes nothing, and every process can run it
-            total = total + torch.zeros_like(total, requires_grad=True)
-        outputs["loss"] = total
-        outputs.move_to_end("loss", last=False)
-
-    def _divisor(self, name: str, labels: torch.Tensor, batch_size: int) -> Any:
-        items = self.named_heads[name].config.count_items(labels)
-        return loss_divisor(items.sum(), (items > 0).sum(), batch_size, self.config.loss_reduction)
 
 
 AutoConfig.register(MultiTaskConfig.model_type, MultiTaskConfig, exist_ok=True)

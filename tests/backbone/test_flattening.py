@@ -112,6 +112,15 @@ def test_padding_comes_out_as_zeros() -> None:
     assert (encoded[inputs["attention_mask"] == 0] == 0).all()
 
 
+def test_full_has_its_rows_apart() -> None:
+    inputs = tiny_inputs(4)
+    mask = inputs["attention_mask"].bool()
+    padded, flat = (backbone(**inputs, returnt="full") for backbone in padded_and_flat("bert"))
+    for one, other in zip(padded, flat, strict=True):
+        torch.testing.assert_close(other[mask], one[mask])
+        assert other.shape == one.shape
+
+
 def test_the_first_position_of_roberta_lies_behind_its_padding() -> None:
     assert find_first_position(tiny_backbone("roberta").model) > 0
     assert find_first_position(tiny_backbone("bert").model) == 0

@@ -107,6 +107,115 @@ def test_layers_are_the_hidden_states_of_transformers(family: str) -> None:
         assert all(layer.shape == outputs[f"encoded_{name}"].shape for layer in found[name])
 
 
+# what comes out of the embeddings and of each layer or stage, without rows, where not all is of the last one's shape
+STAGES = {
+    "swin": [(64, 16), (16, 32), (16, 32)],
+    "convnext": [(16, 4, 4), (16, 4, 4), (32, 2, 2)],
+    "resnet": [(8, 4, 4), (16, 4, 4), (32, 2, 2)],
+}
+
+
+def by_input(returned: Any, family: str) -> dict[str, list[torch.Tensor]]:
+    """Layers by input, however many inputs there are."""
+    if isinstance(returned, dict):
+        return returned
+    assert family not in TWO_INPUTS
+    return {next(each for each in MODALITIES if f"encoded_{each}" in tiny_outputs(family)): returned}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_full_is_the_output_of_every_layer(family: str) -> None:
+    backbone, inputs = tiny_backbone(family), tiny_backbone_inputs(family)
+    # ViLT puts its patches in an order that it draws
+    torch.manual_seed(0)
+    found = by_input(backbone(**inputs, returnt="full"), family)
+    torch.manual_seed(0)
+    expected = hidden_states(family, backbone.model, inputs)
+    outputs = backbone(**inputs)
+    assert set(found) == set(expected) == {modality(each) for each in outputs if each.endswith("_mask")}
+    for name, layers in found.items():
+        assert isinstance(layers, list)
+        # the embeddings, and two layers or stages
+        assert len(layers) == 3
+        for layer, state in zip(layers, expected[name], strict=True):
+            torch.testing.assert_close(layer, state)
+        shapes = STAGES.get(family, [tuple(outputs[f"encoded_{name}"].shape[1:])] * 3)
+        assert [tuple(layer.shape) for layer in layers] == [(3, *shape) for shape in shapes]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_features_are_the_main_output(family: str) -> None:
+    backbone, inputs = tiny_backbone(family), tiny_backbone_inputs(family)
+    torch.manual_seed(0)
+    features = backbone(**inputs, returnt="features")
+    torch.manual_seed(0)
+    assert torch.equal(features, backbone(**inputs)[backbone.output_names[0]])
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_of_one_tower_its_layers_and_its_features(family: str) -> None:
+    backbone, inputs = tiny_backbone(family), tiny_backbone_inputs(family)
+    both = backbone(**inputs, returnt="full")
+    images = {"pixel_values": inputs.pop("pixel_values")}
+    for name, own in (("text", inputs), ("image", images)):
+        assert all(map(torch.equal, backbone(**own, returnt="full"), both[name]))
+        assert torch.equal(backbone(**own, returnt="features"), backbone(**own)[f"encoded_{name}"])
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "deberta-v2", "t5", "clip", "vilt"])
+def test_full_of_padding_on_the_left(family: str) -> None:
+    """Layers have their positions where the ids have theirs."""
+    backbone, right = tiny_backbone(family), tiny_backbone_inputs(family)
+    left = dict(right)
+    for name in ("input_ids", "attention_mask"):
+        left[name] = torch.stack([row.roll(number) for number, row in enumerate(right[name])])
+    mask, moved = right["attention_mask"].bool(), left["attention_mask"].bool()
+    assert not torch.equal(mask, moved)
+    expected, found = (backbone(**each, returnt="full") for each in (right, left))
+    if isinstance(expected, dict):
+        expected, found = expected["text"], found["text"]
+    for one, other in zip(expected, found, strict=True):
+        torch.testing.assert_close(other[moved], one[mask])
+
+
+def test_gradients_flow_through_every_layer() -> None:
+    backbone = tiny_backbone("bert").train()
+    backbone(**tiny_backbone_inputs("bert"), returnt="full")[0].sum().backward()
+    assert backbone.model.embeddings.word_embeddings.weight.grad.any()
+    assert all(each.grad is None for each in backbone.model.encoder.parameters())
+
+
+@pytest.mark.parametrize("returnt", ["out", "both"])
+def test_a_backbone_has_no_logits(returnt: Any) -> None:
+    with pytest.raises(InputError, match=rf"^returnt: a backbone has no logits: .*'full', found '{returnt}'\.$"):
+        tiny_backbone("bert")(**tiny_backbone_inputs("bert"), returnt=returnt)
+
+
+@pytest.mark.parametrize("returnt", ["logits", "", 1, True])
+def test_what_cannot_be_returned_is_refused_before_the_model_runs(returnt: Any) -> None:
+    message = rf"^returnt: expected one of out, features, both, full, found {returnt!r}\.$"
+    with pytest.raises(InputError, match=message):
+        tiny_backbone("bert")(returnt=returnt)
+
+
+def test_a_model_without_hidden_states_is_refused_by_name() -> None:
+    backbone = tiny_backbone("resnet")
+    forward = backbone.model.forward
+
+    def without(*args: Any, output_hidden_states: bool = False, **kwargs: Any) -> Any:
+        return forward(*args, **kwargs)
+
+    backbone.model.forward = without
+    with pytest.raises(InputError, match=r"^backbone 'resnet': it answers without hidden states of encoded_image\.$"):
+        backbone(**tiny_backbone_inputs("resnet"), returnt="full")
+
+
+def test_full_while_layers_are_dropped_at_random_is_refused() -> None:
+    backbone = tiny_backbone("wav2vec2", layerdrop=1.0).train()
+    with pytest.raises(InputError, match=r"^layers of encoded_audio: expected 3, found .*set layerdrop to 0"):
+        backbone(**tiny_backbone_inputs("wav2vec2"), returnt="full")
+
+
 def test_layers_are_given_only_where_they_are_asked_for() -> None:
     assert not [name for name in tiny_backbone("bert")(**tiny_backbone_inputs("bert")) if name.endswith("_layers")]
 
