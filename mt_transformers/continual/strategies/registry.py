@@ -20,6 +20,10 @@ STRATEGIES = {
     "replay": "Replay",
     "der": "Der",
     "derpp": "DerPP",
+    "er_ace": "ErAce",
+    "lwf": "LwF",
+    "icarl": "ICarl",
+    "gdumb": "GDumb",
 }
 """Name of a strategy, which is that of its module -> its class."""
 
