@@ -13,7 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ..data import Mixture, PreparedTasks
 from ..modeling import MultiTaskModel, sum_losses
 from ..training import MultiTaskTrainer, MultiTaskTrainingArguments
-from ..training.head_gradients import average_gradients
+from ..training.head_gradients import average_gradients, average_head_gradients
 from .learner import Learner
 from .sources import SOURCES
 from .strategies.combination import Combination
@@ -150,10 +150,19 @@ class ExperienceTrainer(MultiTaskTrainer):
         loss = super().training_step(model, inputs, num_items_in_batch)
         if self.accelerator.sync_gradients:
             own = self._own_parameters()
-            if self.accelerator.num_processes > 1 and own:
-                average_gradients(own, self.accelerator)
+            if self.accelerator.num_processes > 1:
+                average_head_gradients(self.model, self._reached_without_rows(), self.accelerator)
+                if own:
+                    average_gradients(own, self.accelerator)
             self.strategy.end_backward(self.learner)
         return loss
+
+    def _reached_without_rows(self) -> list[str]:
+        """Heads without a row in the step that on some process a loss of the strategy has reached."""
+        heads = [name for name in self.model.named_heads if name not in self._counter.active]
+        reached = [any(each.grad is not None for each in self.model.heads[name].parameters()) for name in heads]
+        counts = self.accelerator.reduce(torch.tensor(reached, dtype=torch.long, device=self.args.device))
+        return [name for name, count in zip(heads, counts.tolist(), strict=True) if count > 0]
 
     # evaluation
 
