@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
 import datasets
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -84,6 +83,19 @@ class ICarl(KeptRows):
     def start(self, learner: Learner) -> None:
         super().start(learner)
         check_no_task_adapters(self.name, learner)
+        for number, experience in enumerate(learner.scenario.experiences):
+            for head in experience.labels:
+                self._check_rows(learner, head, number)
+
+    def _check_rows(self, learner: Learner, head: str, number: int) -> None:
+        """Refuse classes without a row that could stand for them."""
+        rows, experience = _rows_by_class(learner, head, number), learner.scenario.experiences[number]
+        for label, name in zip(_new_classes(learner, head, number), experience.labels[head], strict=True):
+            if label not in rows:
+                raise InputError(
+                    f"strategy {self.name!r}: experience {experience.name!r}, head {head!r}: expected a training row "
+                    f"of class {name!r}, found none."
+                )
 
     def training_rows(self, learner: Learner) -> Mapping[str, datasets.Dataset] | None:
         return join_rows(learner.rows_of(learner.number), self.kept_rows(learner))
@@ -115,13 +127,11 @@ class ICarl(KeptRows):
 
     def _choose(self, learner: Learner, head: str, number: int) -> list[Slot]:
         """Exemplars of the classes that an experience has brought to a head."""
-        first = 0 if learner.number == 0 else learner.scenario.classes_after(head, learner.number - 1)
-        found: list[Slot] = []
-        for label in range(first, learner.scenario.classes_after(head, learner.number)):
-            rows = _rows_of_class(learner, head, label)
-            prepared = [learner.prepared_row(task, row) for task, row in rows]
+        rows, found = _rows_by_class(learner, head, learner.number), list[Slot]()
+        for label in _new_classes(learner, head, learner.number):
+            prepared = [learner.prepared_row(task, row) for task, row in rows[label]]
             chosen = choose_by_herding(_features(learner, head, prepared), number)
-            found += [self.take(learner, *rows[place], f"{head}:{label}") for place in chosen]
+            found += [self.take(learner, *rows[label][place], f"{head}:{label}") for place in chosen]
         return found
 
     @contextmanager
@@ -206,13 +216,19 @@ def choose_by_herding(features: torch.Tensor, number: int) -> list[int]:
     return torch.stack(chosen).tolist() if chosen else []
 
 
-def _rows_of_class(learner: Learner, head: str, label: int) -> list[tuple[str, int]]:
-    """Task and number of the experience's rows of a class."""
-    found: list[tuple[str, int]] = []
-    for task, rows in learner.rows_of(learner.number).items():
-        labels = rows[f"{LABEL_PREFIX}{head}"][:]
-        is_chosen = np.array([each == label for each in labels], dtype=bool)
-        found += [(task, number) for number in learner.experience.rows[task]["train"][is_chosen].tolist()]
+def _new_classes(learner: Learner, head: str, number: int) -> range:
+    """The classes that an experience brings to a head."""
+    first = 0 if number == 0 else learner.scenario.classes_after(head, number - 1)
+    return range(first, learner.scenario.classes_after(head, number))
+
+
+def _rows_by_class(learner: Learner, head: str, number: int) -> dict[int, list[tuple[str, int]]]:
+    """Task and number of an experience's rows of each class."""
+    found: dict[int, list[tuple[str, int]]] = {}
+    for task, rows in learner.rows_of(number).items():
+        numbers = learner.scenario.experiences[number].rows[task]["train"].tolist()
+        for row, label in zip(numbers, rows[f"{LABEL_PREFIX}{head}"][:], strict=True):
+            found.setdefault(label, []).append((task, row))
     return found
 
 
