@@ -6,6 +6,8 @@ Tests write `from continual_streams import ...`.
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +85,53 @@ def make_continual(folder: Path, scenario: Scenario, strategy: Any = "naive", **
 def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """A copy of all weights."""
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+@dataclass
+class Step:
+    """An optimizer step: what the model was before it, its rows, and the gradients that they gave."""
+
+    model: MultiTaskModel
+    batches: list[dict[str, Any]]
+    gradients: dict[str, torch.Tensor]
+
+
+def take_steps(trainer: ContinualTrainer, number: int, count: int) -> list[Step]:
+    """Train in float64, and stop behind some optimizer steps of an experience; a list of these."""
+    trainer.model.double()
+    strategy = trainer.strategy
+    rehearse, end_backward, steps = strategy.rehearse, strategy.end_backward, list[Step]()
+
+    def begin_step(learner: Any, batches: Any) -> Any:
+        if learner.number == number:
+            steps.append(Step(copy.deepcopy(learner.model), list(batches), {}))
+        return rehearse(learner, batches)
+
+    def end_step(learner: Any) -> None:
+        end_backward(learner)
+        if learner.number == number:
+            named = learner.model.named_parameters()
+            steps[-1].gradients = {name: each.grad.clone() for name, each in named if each.grad is not None}
+            if len(steps) == count:
+                raise KeyboardInterrupt
+
+    strategy.rehearse, strategy.end_backward = begin_step, end_step  # type: ignore[method-assign]
+    try:
+        trainer.train()
+    except KeyboardInterrupt:
+        return steps
+    raise AssertionError(f"experience {number} had {len(steps)} steps only")
+
+
+def inputs_of(batch: dict[str, Any]) -> dict[str, Any]:
+    """What a backbone reads of a batch."""
+    return {name: batch[name] for name in ("input_ids", "token_type_ids", "attention_mask")}
+
+
+def assert_same_gradients(step: Step, loss: torch.Tensor) -> None:
+    """That a loss, computed with the step's model, has the step's gradients."""
+    loss.backward()
+    expected = {name: each.grad for name, each in step.model.named_parameters() if each.grad is not None}
+    assert expected.keys() == step.gradients.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(step.gradients[name], gradient, rtol=1e-9, atol=1e-12, msg=lambda t, n=name: n + t)

@@ -19,15 +19,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "replay": {"buffer_size": 12},
     "der": {"buffer_size": 12},
     "derpp": {"buffer_size": 12},
-    "l2p": {"pool_size": 4, "prompt_length": 2, "top_k": 2},
+    "er_ace": {"buffer_size": 12},
     "twf": {"buffer_size": 12},
+    "icarl": {"buffer_size": 12},
+    "gdumb": {"buffer_size": 12},
     "agem": {"buffer_size": 12},
     "gem": {"buffer_size": 12},
     "ewc_online": {"fisher_rows": 12},
+    "l2p": {"pool_size": 4, "prompt_length": 2, "top_k": 2},
 }
 SCENARIOS = {"classes": class_stream, "heads": head_stream}
 # strategies for a head that grows only, or for what else the scenario must be
-ONLY: dict[str, tuple[str, ...]] = {}
+ONLY: dict[str, tuple[str, ...]] = {"icarl": ("classes",)}
 # what heads need beside their type
 HEADS: dict[str, dict[str, Any]] = {"ranpac": {"hidden_sizes": [16], "hidden_act": "relu"}}
 
@@ -60,15 +63,16 @@ def test_accumulation_changes_nothing(name: str, kind: str, tmp_path: Path) -> N
     """Two micro-batches of 4 rows are one batch of 8, for the weights and for what is remembered."""
     runs = []
     for micro_batches in (1, 2):
-        given = {"per_device_train_batch_size": 8 // micro_batches, "gradient_accumulation_steps": micro_batches}
-        trainer = make_continual(
-            tmp_path / str(micro_batches), SCENARIOS[kind](**HEADS.get(name, {})), strategy_of(name), **given
-        )
+        given: dict[str, Any] = {"per_device_train_batch_size": 8 // micro_batches}
+        # Adam's usual 1e-8 makes steps of the rounding of gradients that are next to nothing
+        given |= {"gradient_accumulation_steps": micro_batches, "adam_epsilon": 1e-6}
+        scenario = SCENARIOS[kind](**HEADS.get(name, {}))
+        trainer = make_continual(tmp_path / str(micro_batches), scenario, strategy_of(name), **given)
         trainer.train()
         runs.append(weights(trainer.model))
     for key, value in runs[0].items():
         torch.testing.assert_close(
-            runs[1][key], value, rtol=1e-3, atol=2e-4, msg=lambda text, key=key: f"{key}: {text}"
+            runs[1][key], value, rtol=1e-3, atol=2e-5, msg=lambda text, key=key: f"{key}: {text}"
         )
 
 
