@@ -45,15 +45,16 @@ def check_run(
     check_known(loss_weights, scenario.heads, "loss_weights", "head")
     for name in _BY_TASK:
         check_known(getattr(mixture, name, None) or {}, scenario.tasks, f"mixture, {name}", "task")
-    for task in scenario.tasks if mixture is not None and mixture.weights is not None else ():
-        if task not in mixture.weights and "train" in scenario.tasks[task].dataset:
+    weights = None if mixture is None else mixture.weights
+    for task, own in scenario.tasks.items():
+        if weights is not None and task not in weights and "train" in own.dataset:
             raise InputError(f"mixture: expected a weight for each task, found none for {task!r}.")
     if args.eval_strategy != "no":
         for experience in scenario.experiences:
             if not any("validation" in splits for splits in experience.rows.values()):
                 raise InputError(
-                    f"eval_strategy: experience {experience.name!r} has no validation rows to be evaluated on while it "
-                    "is trained: expected some, or eval_strategy 'no'."
+                    f"eval_strategy: experience {experience.name!r} has no validation rows to be evaluated on while "
+                    "it is trained: expected some, or eval_strategy 'no'."
                 )
 
 
@@ -94,7 +95,7 @@ def mixture_for(mixture: Mixture | None, tasks: Collection[str]) -> Mixture | No
     if mixture is None:
         return None
     given = {name: getattr(mixture, name) for name in _BY_TASK}
-    changed = {
+    changed: dict[str, Any] = {
         name: {task: each[task] for task in each if task in tasks} for name, each in given.items() if each is not None
     }
     return replace(mixture, **changed)

@@ -163,9 +163,7 @@ class ExperienceTrainer(MultiTaskTrainer):
 
     # evaluation, and what is saved in the end
 
-    def conclude(
-        self, tasks: Mapping[str, Task], prepared: PreparedTasks, args: MultiTaskTrainingArguments
-    ) -> None:
+    def conclude(self, tasks: Mapping[str, Task], prepared: PreparedTasks, args: MultiTaskTrainingArguments) -> None:
         """
         Stand for the whole run from now on: its tasks, its rows and its folder.
 
