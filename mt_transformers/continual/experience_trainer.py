@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ..data import Mixture, MixturePlan, PreparedTasks, Task
 from ..modeling import MultiTaskModel, sum_losses
 from ..training import MultiTaskTrainer, MultiTaskTrainingArguments
-from ..training.head_gradients import average_gradients
+from ..training.head_gradients import average_gradients, average_head_gradients
 from ..training.model_card import CardContents, CardSection
 from .experience_settings import mixture_for
 from .learner import Learner
@@ -156,10 +156,21 @@ class ExperienceTrainer(MultiTaskTrainer):
         loss = super().training_step(model, inputs, num_items_in_batch)
         if self.accelerator.sync_gradients:
             own = self._own_parameters()
-            if self.accelerator.num_processes > 1 and own:
+            if self.accelerator.num_processes > 1:
                 average_gradients(own, self.accelerator)
+                self._average_other_heads()
             self.strategy.end_backward(self.learner)
         return loss
+
+    def _average_other_heads(self) -> None:
+        """Exchange the gradients of heads that only an added loss has reached, perhaps on one process."""
+        others = [name for name in self.model.named_heads if name not in self._counter.active]
+        if not others:
+            return
+        reached = [any(each.grad is not None for each in self.model.heads[name].parameters()) for name in others]
+        counts = self.learner.over_processes(torch.tensor(reached, dtype=torch.int64, device=self.args.device))
+        names = [name for name, count in zip(others, counts.tolist(), strict=True) if count > 0]
+        average_head_gradients(self.model, names, self.accelerator)
 
     # evaluation, and what is saved in the end
 
