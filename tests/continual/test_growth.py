@@ -57,7 +57,10 @@ def test_a_config_without_tasks_stays_so() -> None:
     ("values", "message"),
     [
         ({"head_type": "regression", "mean": [0.0], "std": [1.0]}, "expected regression, .* found sequence_class"),
-        ({"head_type": "sequence_classification", "id2label": ["city", "singer"]}, r"to begin with \['singer', 'city'"),
+        (
+            {"head_type": "sequence_classification", "id2label": ["city", "singer"]},
+            r"to begin with \['singer', 'city'",
+        ),
         ({"head_type": "sequence_classification", "id2label": ["singer"]}, r"to begin with \['singer', 'city'"),
     ],
 )

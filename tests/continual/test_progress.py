@@ -85,7 +85,7 @@ def test_another_scenario_or_strategy_is_refused(tmp_path: Path, scenario: Scena
     assert progress_of(tmp_path, scenario, strategy).read() is not None
     with pytest.raises(InputError, match=r"has the strategy .*'buffer_size': 5.* found .*'buffer_size': 6"):
         progress_of(tmp_path, scenario, {"name": "replay", "buffer_size": 6}).read()
-    with pytest.raises(InputError, match="has another scenario: .*kind was 'class_incremental', is 'new_heads'"):
+    with pytest.raises(InputError, match=r"has another scenario: .*kind was 'class_incremental', is 'new_heads'"):
         progress_of(tmp_path, head_stream(), strategy).read()
 
 

@@ -67,9 +67,7 @@ def test_heads_join_with_their_weights_settings_and_tasks(tmp_path: Path, values
         assert all(torch.equal(one, other) for one, other in pairs) != moved
 
 
-def test_settings_of_a_head_hold_for_the_heads_that_it_is_divided_into(
-    tmp_path: Path, values: dict[str, Any]
-) -> None:
+def test_settings_of_a_head_hold_for_the_heads_that_it_is_divided_into(tmp_path: Path, values: dict[str, Any]) -> None:
     values["experiences"]["scenario"] = "task_incremental"
     values["loss_weights"] = {"kind": 0.5}
     values["training"]["learning_rates"] = {"kind": 1e-2, "backbone": 1e-4}
@@ -156,7 +154,10 @@ def test_the_card_says_how_it_was_taught(tmp_path: Path, values: dict[str, Any])
     assert f"| 3 experience_02 | {final} | " in card.text
     assert "| 2 experience_01 | words | 16 | 4 | 8 | kind | 2: good, bad |" in card.text
     compared = card.text.split("After the last experience:")[1].split("Each experience")[0]
-    assert [line.split(" | ")[0] for line in compared.splitlines() if line.endswith("| 1 |")] == ["| replay", "| joint"]
+    assert [line.split(" | ")[0] for line in compared.splitlines() if line.endswith("| 1 |")] == [
+        "| replay",
+        "| joint",
+    ]
     # all rows, and no steps or mixture of the last experience
     assert "| `words` | `text` | `kind` | 48 | 12 | 24 |" in card.text
     assert "## Training" not in card.text
@@ -168,7 +169,7 @@ def test_the_card_says_how_it_was_taught(tmp_path: Path, values: dict[str, Any])
 def test_without_matplotlib_there_are_no_pictures_and_the_log_says_so(
     tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(run_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(run_module, "find_spec", lambda _: None)
     with caplog.at_level(logging.WARNING, "mt_transformers"):
         run_continual(loaded_recipe(tmp_path, values))
     assert not list((tmp_path / "out").glob("*.png"))
@@ -181,9 +182,7 @@ def test_numbers_for_labels_and_all_at_once(tmp_path: Path, values: dict[str, An
     names = kinds_of_words(6).features["kind"].names
     for split in ("train", "validation", "test"):
         rows = kinds_of_words(24)
-        rows.remove_columns("kind").add_column("kind", rows["kind"][:]).to_parquet(
-            tmp_path / f"words_{split}.parquet"
-        )
+        rows.remove_columns("kind").add_column("kind", rows["kind"][:]).to_parquet(tmp_path / f"words_{split}.parquet")
     values["heads"]["kind"]["id2label"] = names
     values["experiences"] |= {"order": names[::-1]}
     values["strategy"] = "joint"
@@ -245,9 +244,7 @@ def test_the_recipes_own_strategy_is_no_bound(tmp_path: Path, values: dict[str, 
     assert run_continual(loaded_recipe(tmp_path, values)).bounds == ()
 
 
-def test_an_interrupted_run_goes_on(
-    tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_goes_on(tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Broken off in the second experience, and again before the folder is whole: the same weights and results."""
     options = ("--training.save_strategy=steps", "--training.save_steps=1")
     whole = run_continual(loaded_recipe(tmp_path, values, *options, f"--training.output_dir={tmp_path / 'whole'}"))
@@ -276,7 +273,7 @@ def test_an_interrupted_run_goes_on(
 
 def test_a_run_of_another_setting_is_not_resumed(tmp_path: Path, values: dict[str, Any]) -> None:
     run_continual(loaded_recipe(tmp_path, values))
-    with pytest.raises(InputError, match="has the strategy .*'replay'.* found .*'naive'"):
+    with pytest.raises(InputError, match=r"has the strategy .*'replay'.* found .*'naive'"):
         run_continual(loaded_recipe(tmp_path, values, RESUME, "--strategy=naive"))
-    with pytest.raises(InputError, match="has another scenario: .*classes, kind, 0 was 'singer', is 'function'"):
+    with pytest.raises(InputError, match=r"has another scenario: .*classes, kind, 0 was 'singer', is 'function'"):
         run_continual(loaded_recipe(tmp_path, values, RESUME, "--experiences.seed=5"))
