@@ -23,8 +23,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", launched.SCENARIOS)
-@pytest.mark.parametrize("name", launched.STRATEGIES)
+@pytest.mark.parametrize(("name", "kind"), launched.RUNS)
 def test_weights_are_those_of_one_process(name: str, kind: str, tmp_path: Path, two_processes: Path) -> None:
     launched.train(name, kind, tmp_path)
     one, two = (torch.load(folder / f"{name}-{kind}.pt", weights_only=True) for folder in (tmp_path, two_processes))

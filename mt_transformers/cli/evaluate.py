@@ -21,6 +21,7 @@ def add_parser(commands: Any) -> None:
 def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from dataclasses import replace
 
+    from ..continual.run import recipe_scenario
     from ..errors import InputError
     from ..inference import load_trained_model
     from ..training import MultiTaskTrainer, load_recipe, read_recipe
@@ -31,11 +32,17 @@ def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
     recipe.training = {**recipe.training, "output_dir": arguments.folder}
     model, tokenizer = load_trained_model(arguments.folder)
     heads = {name: head.config for name, head in model.named_heads.items()}
-    loaded = load_recipe(recipe, heads)
     split = arguments.split
+    if recipe.experiences is None:
+        loaded = load_recipe(recipe, heads)
+        found = loaded.recipe.tasks
+    else:
+        # tasks and labels may have other names in the scenario
+        loaded = load_recipe(recipe)
+        found = dict(recipe_scenario(loaded).tasks)
     tasks = {
         name: replace(task, dataset={split: task.dataset[split]})
-        for name, task in loaded.recipe.tasks.items()
+        for name, task in found.items()
         if split in task.dataset
     }
     if not tasks:

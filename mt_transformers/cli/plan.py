@@ -1,4 +1,4 @@
-"""`mt-transformers plan RECIPE`: the table of the mixture."""
+"""`mt-transformers plan RECIPE`: the table of the mixture, or of the experiences."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ def add_parser(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from ..training import load_recipe, plan_recipe, read_recipe
-    from .table import format_plan
+    from .table import format_plan, format_scenario
 
-    print(format_plan(plan_recipe(load_recipe(read_recipe(arguments.recipe, overrides)))))
+    loaded = load_recipe(read_recipe(arguments.recipe, overrides))
+    if loaded.recipe.experiences is None:
+        print(format_plan(plan_recipe(loaded)))
+        return
+    from ..continual.run import recipe_scenario
+
+    print(format_scenario(recipe_scenario(loaded)))

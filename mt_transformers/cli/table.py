@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..continual.scenario import Scenario
     from ..data import MixturePlan
     from ..heads import HeadConfig
 
-__all__ = ["format_plan", "format_results", "format_table"]
+__all__ = ["format_plan", "format_results", "format_scenario", "format_table"]
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -72,6 +73,21 @@ def format_plan(plan: MixturePlan) -> str:
         f"{format_table(header, tasks)}\n\n{plan.batches} batches an epoch on one process\n\n"
         f"{format_table(['head', 'effective weight'], heads)}"
     )
+
+
+def format_scenario(scenario: Scenario) -> str:
+    """
+    Lay out the experiences of a scenario.
+
+    Args:
+        scenario ([`Scenario`]): The scenario.
+
+    Returns:
+        `str`: Its kind, and a table.
+    """
+    from ..continual.scenario_table import SCENARIO_HEADER, scenario_rows
+
+    return f"{scenario.kind}\n\n{format_table(SCENARIO_HEADER, scenario_rows(scenario))}"
 
 
 def format_results(

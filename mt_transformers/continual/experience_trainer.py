@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ..data import Mixture, PreparedTasks
+from ..data import Mixture, MixturePlan, PreparedTasks, Task
 from ..modeling import MultiTaskModel, sum_losses
 from ..training import MultiTaskTrainer, MultiTaskTrainingArguments
 from ..training.freezing import drop_gradients
 from ..training.head_gradients import average_gradients, average_head_gradients
+from ..training.model_card import CardContents, CardSection
+from .experience_settings import mixture_for
 from .learner import Learner
 from .sources import SOURCES
 from .strategies.combination import Combination
@@ -53,12 +56,15 @@ class ExperienceTrainer(MultiTaskTrainer):
             learner.model,
             learner.args,
             tasks=self._part.tasks,
-            mixture=mixture,
+            mixture=mixture_for(mixture, rows),
             processing_class=processing_class,
             data_collator=learner.collator,
             **kwargs,
         )
         learner.attach(self.accelerator, self._task_names)
+        self.card_sections: Sequence[CardSection] = ()
+        """What the model card says of all experiences, once they are learnt."""
+        self._concluded = False
         self._rehearsed: list[dict[str, Any]] = []
         self._micro_batch, self._micro_batches = 0, 1
 
@@ -173,7 +179,30 @@ class ExperienceTrainer(MultiTaskTrainer):
             if added:
                 average_head_gradients(self.model, added, self.accelerator)
 
-    # evaluation
+    # evaluation, and what is saved in the end
+
+    def conclude(self, tasks: Mapping[str, Task], prepared: PreparedTasks, args: MultiTaskTrainingArguments) -> None:
+        """
+        Stand for the whole run from now on: its tasks, its rows and its folder.
+
+        Args:
+            tasks (`Mapping[str, Task]`): The tasks of all experiences.
+            prepared ([`PreparedTasks`]): Their rows.
+            args ([`MultiTaskTrainingArguments`]): The run's training arguments.
+        """
+        self.tasks, self.prepared, self._concluded = dict(tasks), prepared, True
+        self.args.output_dir, self.args.seed = args.output_dir, args.seed
+
+    def card_contents(self, folder: Path, model_name: str | None = None) -> CardContents:
+        """As [`MultiTaskTrainer.card_contents`]; in the end steps and mixture of the last experience are left out."""
+        contents = super().card_contents(folder, model_name)
+        if not self._concluded:
+            return contents
+        evaluations = [replace(each, step=0) for each in contents.evaluations]
+        return replace(contents, evaluations=evaluations, step=0, epochs=0.0, sections=self.card_sections)
+
+    def _plan_for_card(self, sizes: Mapping[str, int], mixture: Mixture) -> MixturePlan | None:
+        return None if self._concluded else super()._plan_for_card(sizes, mixture)
 
     def prediction_step(
         self,

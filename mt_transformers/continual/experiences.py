@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError, check_known
 from ..training import LoadedRecipe
 from .class_scenarios import class_incremental, task_incremental
 from .scenario import SCENARIOS, Scenario
+from .strategies import STRATEGIES
 from .task_scenarios import domain_incremental, new_heads
 
 __all__ = ["ScenarioConfig", "build_scenario", "parse_experiences"]
@@ -42,6 +43,7 @@ class ScenarioConfig:
         seed (`int`, *optional*): Shuffles the classes.
         head (`str`, *optional*): The head whose classes are divided.
         domain (`str`, *optional*): The column that says of each row its domain.
+        bounds (`list[str]`, *optional*): Names of strategies that the recipe's own is compared with.
     """
 
     scenario: str
@@ -51,6 +53,7 @@ class ScenarioConfig:
     seed: int | None = None
     head: str | None = None
     domain: str | None = None
+    bounds: list[str] = field(default_factory=list)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -78,13 +81,13 @@ def parse_experiences(values: Mapping[str, Any]) -> ScenarioConfig:
         >>> parse_experiences({"scenario": "new_heads", "seed": 1})
         Traceback (most recent call last):
             ...
-        mt_transformers.errors.InputError: experiences (new_heads): unknown key 'seed'. Known: order, scenario.
+        mt_transformers.errors.InputError: experiences (new_heads): unknown key 'seed'. Known: bounds, order, scenario.
     """
     if values.get("scenario") is None:
         raise InputError(f"experiences: 'scenario' is missing, one of {', '.join(SCENARIOS)}.")
     kind = values["scenario"]
     check_known([kind], SCENARIOS, "experiences", "scenario")
-    check_known(values, ("scenario", *_KEYS[kind]), f"experiences ({kind})")
+    check_known(values, ("scenario", "bounds", *_KEYS[kind]), f"experiences ({kind})")
     # a key with nothing behind it is None in YAML
     given = {key: value for key, value in values.items() if value is not None}
     readers: dict[str, Callable[[str, Any], Any]] = {
@@ -94,6 +97,7 @@ def parse_experiences(values: Mapping[str, Any]) -> ScenarioConfig:
         "order": _names,
         "head": _text,
         "domain": _text,
+        "bounds": _strategies,
     }
     parsed = {key: readers[key](f"experiences, {key}", value) for key, value in given.items() if key != "scenario"}
     return ScenarioConfig(scenario=kind, **parsed)
@@ -123,6 +127,15 @@ def _names(where: str, value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise InputError(f"{where}: expected a list of names, found {value!r}.")
     return [[_name(where, name) for name in each] if isinstance(each, list) else _name(where, each) for each in value]
+
+
+def _strategies(where: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise InputError(f"{where}: expected a list of names such as [naive, joint], found {value!r}.")
+    check_known(value, STRATEGIES, where, "strategy")
+    if len(set(value)) < len(value):
+        raise InputError(f"{where}: expected each strategy once, found {', '.join(value)}.")
+    return value
 
 
 def _names_in_lists(where: str, value: Any) -> list[list[str]]:

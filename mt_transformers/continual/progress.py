@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ from safetensors.torch import load_model, save_model
 
 from ..errors import InputError
 from .results import ContinualResults
-from .scenario import difference
+from .scenario import Scenario, difference
 from .strategies import Combination
+from .whole_files import whole_file
 
 __all__ = ["Progress", "experience_folder"]
 
 _FILE = "continual.json"
 _WEIGHTS = "model.safetensors"
+_OWN_FOLDER = re.compile(r"\.?learnt-\d{3,}|experience-\d{3,}")
 
 
 def experience_folder(output_dir: Path, number: int) -> Path:
@@ -58,6 +61,37 @@ class Progress:
     folder: Path
     setting: Mapping[str, Any]
 
+    @classmethod
+    def of(cls, folder: Path, scenario: Scenario, strategy: Combination) -> Progress:
+        """
+        The state of a run over a scenario.
+
+        Args:
+            folder (`Path`): The run's folder.
+            scenario ([`Scenario`]): The scenario.
+            strategy ([`Combination`]): The strategy.
+
+        Returns:
+            [`Progress`].
+        """
+        setting = {"scenario": scenario.state(), "strategy": strategy.options()}
+        # as it comes back from the file, where a tuple is a list
+        return cls(folder, json.loads(json.dumps(setting)))
+
+    def begin(self, results: ContinualResults) -> None:
+        """
+        Write the state of a run that has learnt nothing; what an earlier run has left in its folder goes.
+
+        Args:
+            results ([`ContinualResults`]): Without a score.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / _FILE).unlink(missing_ok=True)
+        for folder in self.folder.iterdir():
+            if _OWN_FOLDER.fullmatch(folder.name):
+                shutil.rmtree(folder)
+        self._write(results, 0)
+
     def save(self, results: ContinualResults, finished: int, model: torch.nn.Module, strategy: Combination) -> None:
         """
         Write the state after an experience; the checkpoints of its training go.
@@ -69,26 +103,51 @@ class Progress:
             strategy ([`Combination`]): The strategy.
         """
         learnt = self._learnt(finished)
-        unfinished = learnt.with_name(f".{learnt.name}-{os.getpid()}")
+        unfinished = learnt.with_name(f".{learnt.name}")
+        # from a run that was killed here
+        shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         save_model(model, str(unfinished / _WEIGHTS))
         strategy.save(unfinished)
         shutil.rmtree(learnt, ignore_errors=True)
         os.replace(unfinished, learnt)
-        text = json.dumps({**self.setting, "finished": finished, "results": results.to_dict()}, indent=2)
-        part = self.folder / f".{_FILE}-{os.getpid()}"
-        part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, self.folder / _FILE)
+        self._write(results, finished)
         shutil.rmtree(self._learnt(finished - 1), ignore_errors=True)
         shutil.rmtree(experience_folder(self.folder, finished - 1), ignore_errors=True)
+
+    def close(self, finished: int) -> None:
+        """
+        Remove weights and what the strategy remembers, rows of training data among it, once a run is over.
+
+        Args:
+            finished (`int`): Number of experiences that were learnt: all.
+        """
+        shutil.rmtree(self._learnt(finished), ignore_errors=True)
+
+    def is_closed(self, finished: int) -> bool:
+        """
+        Tell whether [`close`] was called.
+
+        Args:
+            finished (`int`): Number of experiences that were learnt.
+
+        Returns:
+            `bool`.
+        """
+        return not self._learnt(finished).exists()
+
+    def _write(self, results: ContinualResults, finished: int) -> None:
+        text = json.dumps({**self.setting, "finished": finished, "results": results.to_dict()}, indent=2)
+        with whole_file(self.folder / _FILE) as part:
+            part.write_text(text + "\n", encoding="utf-8")
 
     def read(self) -> tuple[int, ContinualResults] | None:
         """
         Find how far an interrupted run has come.
 
         Returns:
-            `tuple[int, ContinualResults] | None`: Experiences that were learnt, and what was measured; None if there
-            is no run in the folder that has learnt one.
+            `tuple[int, ContinualResults] | None`: Number of experiences that were learnt, perhaps 0, and what was
+            measured; None if there is no run in the folder.
 
         Raises:
             InputError: If the run was one of another scenario or strategy, saying the difference.

@@ -231,6 +231,19 @@ class ContinualResults:
         with whole_file(Path(folder) / _FILE) as unfinished:
             unfinished.write_text(text, encoding="utf-8", newline="\n")
 
+    @staticmethod
+    def is_saved(folder: str | Path) -> bool:
+        """
+        Tell whether [`ContinualResults.save`] has written into a folder.
+
+        Args:
+            folder (`str` or `Path`): The folder.
+
+        Returns:
+            `bool`.
+        """
+        return (Path(folder) / _FILE).is_file()
+
     @classmethod
     def load(cls, folder: str | Path) -> ContinualResults:
         """

@@ -9,7 +9,7 @@ from ..training.model_card.markdown import escape
 from .results import ContinualResults
 from .seeds import mean_and_deviation, runs_by_strategy
 
-__all__ = ["format_comparison", "format_matrix", "markdown_comparison"]
+__all__ = ["format_comparison", "format_matrix", "markdown_comparison", "markdown_matrix"]
 
 _PERCENT = {
     "average_accuracy": "accuracy (%)",
@@ -42,13 +42,44 @@ def format_matrix(results: ContinualResults) -> str:
         1 tea   100.0          100.0
         2 cake   50.0  75.0     62.5
     """
+    return _lay_out(_matrix_header(results), _matrix_rows(results))
+
+
+def markdown_matrix(results: ContinualResults) -> str:
+    """
+    The table of [`format_matrix`] in Markdown.
+
+    Args:
+        results ([`ContinualResults`]): The run.
+
+    Returns:
+        `str`: The lines, without a line break behind the last.
+
+    Example:
+        >>> results = ContinualResults.begin(strategy="naive", scenario="tasks", experiences=["tea", "cake"])
+        >>> results.record(0, {0: 1.0})
+        >>> print(markdown_matrix(results))
+        | after | 1 | 2 | average |
+        |---|--:|--:|--:|
+        | 1 tea | 100.0 |  | 100.0 |
+        | 2 cake | - | - | - |
+    """
+    return _markdown(_matrix_header(results), [[escape(name), *cells] for name, *cells in _matrix_rows(results)])
+
+
+def _matrix_header(results: ContinualResults) -> list[str]:
+    return ["after", *(str(number + 1) for number in range(len(results.experiences))), "average"]
+
+
+def _matrix_rows(results: ContinualResults) -> list[list[str]]:
+    """For each experience its name, the scores after it on those learnt so far, and their mean."""
     count = len(results.experiences)
     rows = []
     for i, name in enumerate(results.experiences):
         scores = [_percent(score) for score in results.matrix[i, : i + 1]]
         average = _percent(results.measures(i)["average_accuracy"])
         rows.append([f"{i + 1} {name}", *scores, *[""] * (count - i - 1), average])
-    return _lay_out(["after", *(str(number + 1) for number in range(count)), "average"], rows)
+    return rows
 
 
 def format_comparison(results: Sequence[ContinualResults]) -> str:
@@ -106,10 +137,13 @@ def markdown_comparison(results: Sequence[ContinualResults]) -> str:
         |---|--:|--:|--:|--:|--:|--:|--:|
         | naive | 87.5 | - | - | - | 0.0 | 0.0 | 1 |
     """
-    rows = [[escape(name), *map(_joined, cells)] for name, cells in _comparison(results)]
-    lines = [_HEADER, *rows]
-    marks = f"|---|{'--:|' * (len(_HEADER) - 1)}"
-    first, *rest = [f"| {' | '.join(line)} |" for line in lines]
+    return _markdown(_HEADER, [[escape(name), *map(_joined, cells)] for name, cells in _comparison(results)])
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lines of a table in Markdown; all columns but the first stand flush right."""
+    marks = f"|---|{'--:|' * (len(header) - 1)}"
+    first, *rest = [f"| {' | '.join(line)} |" for line in [header, *rows]]
     return "\n".join([first, marks, *rest])
 
 

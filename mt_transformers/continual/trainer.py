@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..modeling import MultiTaskModel
 from ..training import MultiTaskTrainingArguments
 from ..training.checkpoints import last_checkpoint
+from .experience_settings import arguments_for, check_run
 from .experience_trainer import ExperienceTrainer
 from .growth import grow_model
 from .learner import Learner
@@ -45,6 +46,7 @@ class ContinualTrainer:
         mixture ([`Mixture`], *optional*): How the rows of an experience's tasks are interleaved.
         processing_class (`Any`): The backbone's tokenizer, or what else reads its inputs.
         callbacks (`Sequence[TrainerCallback]`, *optional*): For the trainer of each experience.
+        loss_weights (`Mapping[str, float]`, *optional*): Weight of the loss of heads that join, 1 where none is given.
         eval_split (`str`, *optional*): The split that experiences are evaluated on. Defaults to `test` where all
             experiences have one, else `validation`.
 
@@ -62,18 +64,19 @@ class ContinualTrainer:
         mixture: Mixture | None = None,
         processing_class: Any = None,
         callbacks: Sequence[TrainerCallback] = (),
+        loss_weights: Mapping[str, float] | None = None,
         eval_split: str | None = None,
     ) -> None:
         self.model, self.args, self.scenario = model, args, scenario
         self.strategy: Combination = make_strategy(strategy)
         self.strategy.check(scenario)
         _check_given(args, processing_class)
+        self._loss_weights = dict(loss_weights or {})
+        check_run(args, mixture, self._loss_weights, scenario)
         self._mixture, self._processing_class, self._callbacks = mixture, processing_class, list(callbacks)
         self._eval_split = _find_split(scenario, eval_split)
         self._prepared = self._prepare()
-        self._progress = Progress(
-            Path(str(args.output_dir)), {"scenario": scenario.state(), "strategy": self.strategy.options()}
-        )
+        self._progress = Progress.of(Path(str(args.output_dir)), scenario, self.strategy)
         self._begin_model(0)
         self.strategy.start(self._learner(0))
         self.trainer: ExperienceTrainer | None = None
@@ -101,6 +104,7 @@ class ContinualTrainer:
         Args:
             resume_from_checkpoint (`bool`, *optional*):
                 Whether to go on where a run in `output_dir` was interrupted, within an experience or between two.
+                Otherwise what such a run has left there goes.
 
         Returns:
             [`ContinualResults`]: What was measured.
@@ -110,22 +114,40 @@ class ContinualTrainer:
         """
         found = self._progress.read() if resume_from_checkpoint else None
         first, results = (0, self._new_results()) if found is None else found
+        if found is None and self.args.process_index == 0:
+            self._progress.begin(results)
         if first > 0:
             self._begin_model(first - 1)
             folder = self._progress.load_weights(first, self.model)
             self.strategy.load(folder, self._learner(first - 1))
         last = len(self.scenario.experiences) - 1
         for number in range(max(first, last) if self.strategy.at_once else first, last + 1):
-            self._learn(number, results, bool(resume_from_checkpoint))
+            self._learn(number, results, resume=found is not None)
         return results
+
+    @contextmanager
+    def concluding(self) -> Iterator[ExperienceTrainer]:
+        """
+        Evaluate and save what was learnt: within the context the model answers in the strategy's way.
+
+        Yields:
+            [`ExperienceTrainer`]: That of the last experience, for all tasks and all rows.
+        """
+        trainer = self.trainer or self._make_trainer(len(self.scenario.experiences) - 1)
+        trainer.conclude(self.scenario.tasks, self._prepared, self.args)
+        with self.strategy.answering(trainer.learner):
+            yield trainer
+
+    def close(self) -> None:
+        """Remove from `output_dir` what a resumed run would begin with, once the results are saved."""
+        if self.args.process_index == 0:
+            self._progress.close(len(self.scenario.experiences))
 
     def _learn(self, number: int, results: ContinualResults, resume: bool) -> None:
         """Learn one experience, measure and save."""
         self._begin_model(number)
-        learner = self._learner(number)
-        trainer = self.trainer = ExperienceTrainer(
-            learner, self.strategy, self._mixture, self._processing_class, callbacks=list(self._callbacks)
-        )
+        trainer = self.trainer = self._make_trainer(number)
+        learner = trainer.learner
         if number == 0:
             self._measure(trainer, -1, results)
         start = time.perf_counter()
@@ -141,19 +163,27 @@ class ContinualTrainer:
             self._progress.save(results, number + 1, self.model, self.strategy)
         trainer.accelerator.wait_for_everyone()
 
+    def _make_trainer(self, number: int) -> ExperienceTrainer:
+        given = (self._mixture, self._processing_class)
+        return ExperienceTrainer(self._learner(number), self.strategy, *given, callbacks=list(self._callbacks))
+
     def _begin_model(self, number: int) -> None:
         """Give the model the heads of an experience, whose first weights belong to what the seed settles."""
         set_seed(self._seed(number))
-        grow_model(self.model, self.scenario.heads_after(number))
+        tasks = {name: list(task.labels) for name, task in self.scenario.tasks.items()}
+        grow_model(self.model, self.scenario.heads_after(number), tasks=tasks, loss_weights=self._loss_weights)
 
     def _seed(self, number: int) -> int:
         return int(self.args.seed) + number
 
     def _learner(self, number: int) -> Learner:
-        args = copy.copy(self.args)
-        args.output_dir = str(experience_folder(Path(str(self.args.output_dir)), number))
-        args.seed = self._seed(number)
-        args.push_to_hub = False
+        args = arguments_for(
+            self.args,
+            self.model.named_heads,
+            output_dir=str(experience_folder(Path(str(self.args.output_dir)), number)),
+            seed=self._seed(number),
+            push_to_hub=False,
+        )
         heads = {name: head.config for name, head in self.model.named_heads.items()}
         multiple = 8 if args.device.type == "cuda" else None
         return Learner(

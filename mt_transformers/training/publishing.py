@@ -16,7 +16,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 from transformers.utils import CONFIG_NAME, PushInProgress, hf_api
 
-from ..data import Mixture, Task
+from ..data import Mixture, MixturePlan, Task
 from ..errors import InputError
 from .arguments import MultiTaskTrainingArguments
 from .evaluation_loop import EvaluationMixin
@@ -127,7 +127,7 @@ class PublishingMixin(ShardedTrainingMixin, EvaluationMixin):
         Returns:
             [`CardContents`].
         """
-        known, config = self.model_card_callback, self.model.config
+        known = self.model_card_callback
         rows = {
             name: {split: len(each) for split, each in splits.items()} for name, splits in self.prepared.splits.items()
         }
@@ -138,7 +138,7 @@ class PublishingMixin(ShardedTrainingMixin, EvaluationMixin):
         mixture = replace(self.mixture)
         plan = None
         if step > 0 and sizes and not self.prepared.streams:
-            plan = plan_training(sizes, self.tasks, mixture, self.args, config.loss_weights, config.loss_reduction)
+            plan = self._plan_for_card(sizes, mixture)
         name = (repo_id or "").rpartition("/")[2] or folder.resolve().name or "model"
         return CardContents(
             model=self.model,
@@ -159,6 +159,10 @@ class PublishingMixin(ShardedTrainingMixin, EvaluationMixin):
             datasets=known.datasets,
             dataset_tags=known.dataset_tags,
         )
+
+    def _plan_for_card(self, sizes: Mapping[str, int], mixture: Mixture) -> MixturePlan | None:
+        config = self.model.config
+        return plan_training(sizes, self.tasks, mixture, self.args, config.loss_weights, config.loss_reduction)
 
     def _write_card(self, folder: Path, model_name: str | None = None) -> None:
         if may_write(folder / CARD_FILE):

@@ -153,18 +153,48 @@ def build_trainer(loaded: LoadedRecipe) -> MultiTaskTrainer:
         tasks={name: list(task.labels) for name, task in recipe.tasks.items()},
         initializer=recipe.initializer,
     )
-    local = str(recipe.backbone).endswith(recipe.base_model) and Path(recipe.backbone).exists()
-    known = MultiTaskModelCardCallback(
-        base_model=None if local else name_on_hub(recipe.base_model), datasets=loaded.datasets
-    )
-    words = any("tokens" in task.inputs for task in recipe.tasks.values())
     return MultiTaskTrainer(
         model,
         loaded.arguments,
         tasks=recipe.tasks,
         mixture=recipe.mixture,
-        processing_class=load_processing(recipe.backbone, model.backbone.output_names, words),
-        callbacks=[known],
+        processing_class=load_recipe_processing(recipe, model),
+        callbacks=[facts_for_card(loaded)],
+    )
+
+
+def load_recipe_processing(recipe: Recipe, model: MultiTaskModel) -> Any:
+    """
+    Load what reads the inputs of a recipe's tasks.
+
+    Args:
+        recipe ([`Recipe`]): The recipe.
+        model ([`MultiTaskModel`]): A model over its backbone.
+
+    Returns:
+        `Any`: The backbone's tokenizer, or what else reads its inputs.
+
+    Raises:
+        InputError: If it cannot be loaded.
+    """
+    words = any("tokens" in task.inputs for task in recipe.tasks.values())
+    return load_processing(recipe.backbone, model.backbone.output_names, words)
+
+
+def facts_for_card(loaded: LoadedRecipe) -> MultiTaskModelCardCallback:
+    """
+    Tell the model card what only the recipe says.
+
+    Args:
+        loaded ([`LoadedRecipe`]): The recipe.
+
+    Returns:
+        [`MultiTaskModelCardCallback`]: With the names that backbone and datasets have on the hub.
+    """
+    recipe = loaded.recipe
+    local = str(recipe.backbone).endswith(recipe.base_model) and Path(recipe.backbone).exists()
+    return MultiTaskModelCardCallback(
+        base_model=None if local else name_on_hub(recipe.base_model), datasets=loaded.datasets
     )
 
 

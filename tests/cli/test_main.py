@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from continual.recipes import continual_values
 from datasets import ClassLabel, Dataset, Features, Value
 from training.recipes import recipe_values, write_recipe
 
+from continual_streams import KINDS
 from fixtures import MOODS, tiny_model, tiny_tokenizer
 from mt_transformers import MultiTaskTrainer
 from mt_transformers.cli.main import main
@@ -134,6 +136,47 @@ def test_evaluate_gives_the_results_of_the_training(
     assert not [key for key in found if key.startswith("test_")]
     # the trained folder stays as it is
     assert {path.name: path.read_bytes() for path in Path(trained_folder).iterdir() if path.is_file()} == before
+
+
+def test_a_recipe_with_experiences(capsys: Captured, tiny_backbone: str, tmp_path: Path) -> None:
+    """The folder that it leaves is one like any other."""
+    values = continual_values(tiny_backbone, tmp_path)
+    values["experiences"] |= {"scenario": "task_incremental", "bounds": ["joint"]}
+    path, out = str(write_recipe(tmp_path, values)), str(tmp_path / "out")
+    assert main(["plan", path]) == 0
+    plan = capsys.readouterr().out
+    assert plan.startswith("task_incremental\n")
+    lines = [line.split() for line in plan.splitlines()]
+    assert ["2", "experience_01", "words_01", "16", "4", "8", "kind_01", "2:", "good,", "bad"] in lines
+    assert not Path(out).exists()
+    assert main(["train", path]) == 0
+    printed = capsys.readouterr().out
+    assert plan in printed
+    parts = [
+        "eval metrics",
+        "test metrics",
+        "3 experience_02",
+        "strategy  accuracy",
+        "\nreplay",
+        "\njoint",
+        "Saved to",
+    ]
+    assert [printed.rindex(part) for part in parts] == sorted(printed.rindex(part) for part in parts)
+    results = json.loads((tmp_path / "out" / "all_results.json").read_text(encoding="utf-8"))
+    assert main(["evaluate", out, "--recipe", path, "--output", str(tmp_path / "results.json")]) == 0
+    found = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    wanted = {key: value for key, value in results.items() if key.startswith("test_words") or key == "test_loss"}
+    assert len(wanted) > 9
+    assert {key: found[key] for key in wanted} == pytest.approx(wanted, rel=1e-6)
+    (tmp_path / "rows.jsonl").write_text('"adele cher dido"\n', encoding="utf-8")
+    assert predict(out, tmp_path / "rows.jsonl", tmp_path / "answers.jsonl") == 0
+    [line] = lines_of(tmp_path / "answers.jsonl")
+    assert set(line["outputs"]) == {"kind_00", "kind_01", "kind_02"}
+    # one message each
+    resumed = ["train", path, "--training.resume_from_checkpoint", "true"]
+    assert "has another scenario: " in refused(capsys, *resumed, "--experiences.order", str(list(reversed(KINDS))))
+    assert "unknown name 'repaly', did you mean 'replay'" in refused(capsys, "train", path, "--strategy", "repaly")
+    assert "'city' and 4 more are missing" in refused(capsys, "train", path, "--experiences.order", "[singer]")
 
 
 def test_evaluate_of_some_of_the_tasks(capsys: Captured, trained_folder: str, tmp_path: Path, values: Values) -> None:

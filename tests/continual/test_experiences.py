@@ -58,6 +58,10 @@ def scenario_of(path: Path, *overrides: str) -> Scenario:
             "{scenario: new_heads, order: [a, [b, c]]}",
             ScenarioConfig(scenario="new_heads", order=["a", ["b", "c"]]),
         ),
+        (
+            "{scenario: new_heads, bounds: [naive, joint]}",
+            ScenarioConfig(scenario="new_heads", bounds=["naive", "joint"]),
+        ),
         # a key with nothing behind it
         ("{scenario: new_heads, order: }", ScenarioConfig(scenario="new_heads")),
     ],
@@ -81,15 +85,15 @@ def test_the_section_is_read(text: str, config: ScenarioConfig) -> None:
         ("{scenario: [new_heads]}", "experiences: unknown scenario"),
         (
             "{scenario: new_heads, experiences: 3}",
-            r"\(new_heads\): unknown key 'experiences'.* Known: order, scenario",
+            r"\(new_heads\): unknown key 'experiences'.* Known: bounds, order, scenario",
         ),
         (
             "{scenario: domain_incremental, seed: 3}",
-            r"\(domain_incremental\): unknown key 'seed'. Known: domain, order",
+            r"\(domain_incremental\): unknown key 'seed'. Known: bounds, domain, order",
         ),
         (
             "{scenario: task_incremental, domain: x}",
-            r"\(task_incremental\): unknown key 'domain'. Known: classes, expe",
+            r"\(task_incremental\): unknown key 'domain'. Known: bounds, classes, expe",
         ),
         (
             "{scenario: class_incremental, experiences: 2.5}",

@@ -91,6 +91,7 @@ def render_model_card(contents: CardContents) -> str:
         backbone_parameters=_count(contents.model.backbone.parameters()),
         tasks=_tasks_table(contents),
         results=[_Results(each, contents) for each in contents.evaluations],
+        sections=contents.sections,
         step=contents.step,
         epochs=f"{contents.epochs:.4g}",
         processes=contents.args.world_size,

@@ -11,7 +11,21 @@ from ...modeling import MultiTaskModel
 from ..arguments import MultiTaskTrainingArguments
 from .scores import Evaluation
 
-__all__ = ["CardContents"]
+__all__ = ["CardContents", "CardSection"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardSection:
+    """
+    What a model card says besides, of a training that is more than one run of a trainer.
+
+    Args:
+        title (`str`): The heading, Markdown of one line.
+        text (`str`): Markdown.
+    """
+
+    title: str
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +51,7 @@ class CardContents:
         tags (`Sequence[str]`, *optional*): Further tags.
         datasets (`Mapping[str, str]`, *optional*): For tasks whose dataset is on the hub its name there.
         dataset_tags (`Sequence[str]`, *optional*): Names of further datasets on the hub.
+        sections (`Sequence[CardSection]`, *optional*): What the card says besides, behind the results.
     """
 
     model: MultiTaskModel
@@ -56,6 +71,7 @@ class CardContents:
     tags: Sequence[str] = ()
     datasets: Mapping[str, str] = field(default_factory=dict)
     dataset_tags: Sequence[str] = ()
+    sections: Sequence[CardSection] = ()
 
     @property
     def heads(self) -> dict[str, HeadConfig]:
