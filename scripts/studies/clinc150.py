@@ -15,7 +15,7 @@ from mt_transformers.heads import get_head_config
 
 from .data import load_parquet, some_of_each
 from .runs import Run, Study
-from .settings import Setting, runs_of, settle, training_arguments
+from .settings import Setting, describe_training, runs_of, settle, training_arguments
 
 __all__ = ["make_study"]
 
@@ -66,7 +66,6 @@ def make_study(given: argparse.Namespace) -> Study:
 
     setting = (
         f"all-MiniLM-L6-v2; 15 experiences of 10 intents, in an order of their own; {settled.train_rows} training and "
-        f"{settled.test_rows} test rows an intent; epochs {settled.epochs:g}, batches of {settled.batch_size}, "
-        f"learning rate {settled.learning_rate:g} (heads {settled.head_learning_rate:g}), constant."
+        f"{settled.test_rows} test rows an intent; {describe_training(settled)}"
     )
     return Study(title="CLINC150, class-incremental", setting=setting, runs=runs_of(settled), build=build)

@@ -25,7 +25,7 @@ from mt_transformers.errors import check_known
 from mt_transformers.heads import get_head_config
 
 from .runs import Run, Study
-from .settings import Setting, runs_of, settle, training_arguments
+from .settings import Setting, describe_training, runs_of, settle, training_arguments
 
 __all__ = ["make_study"]
 
@@ -118,8 +118,7 @@ def make_study(given: argparse.Namespace) -> Study:
 
     return Study(
         title=f"Digits, two at a time, through a tiny {settled.backbone}",
-        setting=f"1,437 training and 360 test images of 8 by 8 pixels; epochs {settled.epochs:g}, batches of "
-        f"{settled.batch_size}, learning rate {settled.learning_rate:g} (heads {settled.head_learning_rate:g}), constant.",
+        setting=f"1,437 training and 360 test images of 8 by 8 pixels; {describe_training(settled)}",
         runs=runs_of(settled),
         build=build,
     )

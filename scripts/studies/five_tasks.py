@@ -16,7 +16,7 @@ from mt_transformers.heads import get_head_config
 
 from .data import load_parquet
 from .runs import Run, Study
-from .settings import Setting, settle, training_arguments
+from .settings import Setting, describe_training, settle, training_arguments
 
 __all__ = ["make_study"]
 
@@ -82,9 +82,9 @@ def make_study(given: argparse.Namespace) -> Study:
     ]
     setting = (
         f"all-MiniLM-L6-v2; five experiences, a task each: {', '.join(_TASKS)}; at most {settled.train_rows} training "
-        f"and {settled.test_rows} test rows a task; epochs {settled.epochs:g}, batches of {settled.batch_size}, "
-        f"learning rate {settled.learning_rate:g} (heads {settled.head_learning_rate:g}), constant. The ratio of replay is the buffer's size over the "
-        "training rows of all tasks. The second table has each head's primary metric when it was learnt, and in the end."
+        f"and {settled.test_rows} test rows a task; {describe_training(settled)} The ratio of replay is the buffer's "
+        "size over the training rows of all tasks. The second table has each head's primary metric when it was learnt, "
+        "and in the end."
     )
     return Study(title="Five text tasks in a row", setting=setting, runs=runs, build=build)
 

@@ -13,7 +13,7 @@ from mt_transformers.errors import check_known
 
 from .runs import Run
 
-__all__ = ["WITH_BUFFER", "Setting", "runs_of", "settle", "training_arguments"]
+__all__ = ["WITH_BUFFER", "Setting", "describe_training", "runs_of", "settle", "training_arguments"]
 
 WITH_BUFFER = frozenset({"replay", "er_ace", "der", "derpp", "icarl", "gdumb", "agem", "gem", "twf"})
 """Strategies that are run with each size of the buffer."""
@@ -93,6 +93,22 @@ def _run(kind: str, name: str, size: int | None, seed: int) -> Run:
         return Run(label=name, strategy=name, seed=seed, kind=kind)
     options: dict[str, Any] = {"name": name, "buffer_size": size, "seed": seed}
     return Run(label=f"{name}, {size} rows", strategy=options, seed=seed, kind=kind)
+
+
+def describe_training(settled: argparse.Namespace) -> str:
+    """
+    Say how each experience is trained.
+
+    Args:
+        settled (`argparse.Namespace`): What [`settle`] gave.
+
+    Returns:
+        `str`: The end of a sentence.
+    """
+    return (
+        f"epochs {settled.epochs:g}, batches of {settled.batch_size}, constant learning rates: "
+        f"{settled.learning_rate:g}, heads {settled.head_learning_rate:g}."
+    )
 
 
 def training_arguments(settled: argparse.Namespace, run: Run, folder: Path, **more: Any) -> MultiTaskTrainingArguments:
