@@ -19,7 +19,7 @@ from .settings import Setting, describe_training, runs_of, settle, training_argu
 
 __all__ = ["make_study"]
 
-_WITHOUT_BUFFER = ("naive", "joint", "cumulative", "lwf", "ewc_online", "si", "ncm", "ranpac", "lora_per_experience")
+_WITHOUT_BUFFER = ("naive", "joint", "cumulative", "lwf", "ewc_online", "si", "l2p", "ncm", "ranpac")
 _WITH_BUFFER = ("replay", "er_ace", "der", "derpp", "icarl", "gdumb", "agem", "gem", "twf")
 SETTING = Setting(
     strategies=(*_WITHOUT_BUFFER, *_WITH_BUFFER),

@@ -83,8 +83,8 @@ def make_study(given: argparse.Namespace) -> Study:
     setting = (
         f"all-MiniLM-L6-v2; five experiences, a task each: {', '.join(_TASKS)}; at most {settled.train_rows} training "
         f"and {settled.test_rows} test rows a task; {describe_training(settled)} The ratio of replay is the buffer's "
-        "size over the training rows of all tasks. The second table has each head's primary metric when it was learnt, "
-        "and in the end."
+        "size over the training rows of all tasks. The second table has each head's primary metric when it was "
+        "learnt, and in the end."
     )
     return Study(title="Five text tasks in a row", setting=setting, runs=runs, build=build)
 
