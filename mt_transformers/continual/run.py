@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -178,6 +179,12 @@ def _save(continual: ContinualTrainer, trainer: ExperienceTrainer, run: Continua
     """Save model, tokenizer, card, results and pictures; each file appears whole or not at all."""
     folder = Path(str(continual.args.output_dir))
     if trainer.is_world_process_zero():
+        if continual.strategy.beside_model:
+            warnings.warn(
+                f"strategy {continual.strategy.name!r} answers with what is no part of a model: the one in {folder} alone "
+                "does not reach these scores.",
+                stacklevel=3,
+            )
         run.results.save(folder)
         pictures = _draw(run, folder)
         options = continual.strategy.options()

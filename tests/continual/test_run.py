@@ -277,3 +277,10 @@ def test_a_run_of_another_setting_is_not_resumed(tmp_path: Path, values: dict[st
         run_continual(loaded_recipe(tmp_path, values, RESUME, "--strategy=naive"))
     with pytest.raises(InputError, match=r"has another scenario: .*classes, kind, 0 was 'singer', is 'function'"):
         run_continual(loaded_recipe(tmp_path, values, RESUME, "--experiences.seed=5"))
+
+
+def test_a_strategy_that_answers_with_more_than_the_model_says_so(tmp_path: Path, values: dict[str, Any]) -> None:
+    """The prompts of L2P are no part of what is saved."""
+    values["strategy"] = {"name": "l2p", "pool_size": 4, "prompt_length": 2, "top_k": 2}
+    with pytest.warns(UserWarning, match="'l2p' answers with what is no part of a model"):
+        run_continual(loaded_recipe(tmp_path, values))

@@ -40,6 +40,8 @@ class Strategy:
     """What no other strategy may decide beside this one."""
     at_once: ClassVar[bool] = False
     """Whether all is learnt when the last experience has come, and nothing before."""
+    beside_model: ClassVar[bool] = False
+    """Whether answers need more than the model, so that one that is saved gives others."""
 
     def options(self) -> dict[str, Any]:
         """The strategy's name and its options, as JSON values."""

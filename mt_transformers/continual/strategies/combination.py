@@ -52,6 +52,11 @@ class Combination:
         """See [`Strategy.at_once`]."""
         return any(each.at_once for each in self.strategies)
 
+    @property
+    def beside_model(self) -> bool:
+        """See [`Strategy.beside_model`]."""
+        return any(each.beside_model for each in self.strategies)
+
     def options(self) -> list[dict[str, Any]]:
         """Names and options, as JSON values."""
         return [each.options() for each in self.strategies]

@@ -66,6 +66,7 @@ class LearningToPrompt(Strategy):
 
     name: ClassVar[str] = "l2p"
     decides: ClassVar[frozenset[Aspect]] = frozenset({"rows", "row_losses", "answers"})
+    beside_model: ClassVar[bool] = True
 
     pool_size: int = 10
     prompt_length: int = 5
