@@ -181,8 +181,8 @@ def _save(continual: ContinualTrainer, trainer: ExperienceTrainer, run: Continua
     if trainer.is_world_process_zero():
         if continual.strategy.beside_model:
             warnings.warn(
-                f"strategy {continual.strategy.name!r} answers with what is no part of a model: the one in {folder} alone "
-                "does not reach these scores.",
+                f"strategy {continual.strategy.name!r} answers with what is no part of a model: the one in {folder} "
+                "alone does not reach these scores.",
                 stacklevel=3,
             )
         run.results.save(folder)
