@@ -46,7 +46,8 @@ def test_the_recipe_parses(tmp_path: Path) -> None:
 
 
 def test_ci_runs_the_test_command() -> None:
-    assert "python -m pytest tests" in README
+    command = "-n 2 --dist loadfile tests"
+    assert f"python -m pytest {command}" in README
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert 'python -m pytest "$@"' in script
-    assert "run_pytest tests tests" in script
+    assert f"run_pytest tests {command}" in script
