@@ -41,7 +41,7 @@ class KeptRows(Strategy):
             raise InputError(f"buffer_size: expected a whole number of rows above 0, found {self.buffer_size!r}.")
 
     def start(self, learner: Learner) -> None:
-        self._features = {task: learner.raw_features(task) for task in learner.scenario.tasks}
+        self._features = {task: learner.raw_features(task) for task in learner.trained_tasks()}
 
     def take(self, learner: Learner, task: str, number: int, group: str) -> Slot:
         """
