@@ -30,6 +30,9 @@ SETTING = Setting(
     batch_size=10,
     learning_rate=1e-4,
     head_learning_rate=2e-3,
+    # with all rows of the buffer at each step it would take hours
+    options={"gem": {"replay_batch_size": 2}},
+    training={"l2p": {"learning_rate": 1e-2}},
 )
 
 
@@ -53,7 +56,7 @@ def make_study(given: argparse.Namespace) -> Study:
 
     def build(run: Run, folder: Path) -> ContinualTrainer:
         head: dict[str, Any] = {"head_type": "sequence_classification", "pooling": "mean"}
-        if run.strategy == "ranpac":
+        if run.strategy["name"] == "ranpac":
             head |= {"hidden_sizes": [2000], "hidden_act": "relu", "classifier_dropout": 0.0}
         scenario = class_incremental(
             {"clinc150": task}, {"intent": get_head_config("intent", head)}, experiences=15, seed=0

@@ -91,7 +91,7 @@ def make_study(given: argparse.Namespace) -> Study:
 
 def _strategy(name: str, seed: int) -> Any:
     kind, _, percent = name.partition(" ")
-    return {"name": kind, "ratio": int(percent.rstrip("%")) / 100, "seed": seed} if percent else name
+    return {"name": kind, "ratio": int(percent.rstrip("%")) / 100, "seed": seed} if percent else {"name": kind}
 
 
 def _some_rows(splits: dict[str, datasets.Dataset], train_rows: int, test_rows: int) -> dict[str, datasets.Dataset]:

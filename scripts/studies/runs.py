@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ class Run:
 
     Args:
         label (`str`): What it is called in tables, such as `derpp, 200 rows`.
-        strategy (`Any`): As [`ContinualTrainer`] takes it.
+        strategy (`Mapping[str, Any]`): Its name and options.
         seed (`int`): Seed of weights, rows and buffer.
         kind (`str`, *optional*): The scenario, where a study has several.
     """
 
     label: str
-    strategy: Any
+    strategy: Mapping[str, Any]
     seed: int
     kind: str = ""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Setting:
         learning_rate (`float`): The backbone's learning rate, which is constant.
         head_learning_rate (`float`): That of the heads.
         kinds (`Sequence[str]`, *optional*): Scenarios that each strategy is run on, where there are several.
+        options (`Mapping[str, Mapping[str, Any]]`, *optional*): For a strategy options that are not its defaults.
+        training (`Mapping[str, Mapping[str, Any]]`, *optional*): For a strategy training arguments of its own.
     """
 
     strategies: Sequence[str]
@@ -45,6 +47,8 @@ class Setting:
     learning_rate: float
     head_learning_rate: float
     kinds: Sequence[str] = ("",)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def settle(given: argparse.Namespace, setting: Setting) -> argparse.Namespace:
@@ -80,7 +84,7 @@ def runs_of(settled: argparse.Namespace) -> list[Run]:
         `list[Run]`: Each strategy on each kind of scenario, with each size of the buffer and each seed.
     """
     return [
-        _run(kind, name, size, seed)
+        _run(kind, name, size, seed, settled.options.get(name, {}))
         for kind in settled.kinds
         for name in settled.strategies
         for size in (settled.buffers if name in WITH_BUFFER else [None])
@@ -88,11 +92,12 @@ def runs_of(settled: argparse.Namespace) -> list[Run]:
     ]
 
 
-def _run(kind: str, name: str, size: int | None, seed: int) -> Run:
+def _run(kind: str, name: str, size: int | None, seed: int, options: Mapping[str, Any]) -> Run:
+    own: dict[str, Any] = {"name": name, **options}
     if size is None:
-        return Run(label=name, strategy=name, seed=seed, kind=kind)
-    options: dict[str, Any] = {"name": name, "buffer_size": size, "seed": seed}
-    return Run(label=f"{name}, {size} rows", strategy=options, seed=seed, kind=kind)
+        return Run(label=name, strategy=own, seed=seed, kind=kind)
+    seeded = {} if name == "icarl" else {"seed": seed}
+    return Run(label=f"{name}, {size} rows", strategy={**own, "buffer_size": size, **seeded}, seed=seed, kind=kind)
 
 
 def describe_training(settled: argparse.Namespace) -> str:
@@ -124,18 +129,18 @@ def training_arguments(settled: argparse.Namespace, run: Run, folder: Path, **mo
     Returns:
         [`MultiTaskTrainingArguments`].
     """
-    return MultiTaskTrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=settled.epochs,
-        per_device_train_batch_size=settled.batch_size,
-        per_device_eval_batch_size=64,
-        learning_rate=settled.learning_rate,
-        learning_rates={"heads": settled.head_learning_rate},
-        lr_scheduler_type="constant",
-        seed=run.seed,
-        report_to=[],
-        disable_tqdm=True,
-        logging_strategy="no",
-        save_strategy="no",
+    given = {
+        "num_train_epochs": settled.epochs,
+        "per_device_train_batch_size": settled.batch_size,
+        "per_device_eval_batch_size": 64,
+        "learning_rate": settled.learning_rate,
+        "learning_rates": {"heads": settled.head_learning_rate},
+        "lr_scheduler_type": "constant",
+        "report_to": [],
+        "disable_tqdm": True,
+        "logging_strategy": "no",
+        "save_strategy": "no",
+        **settled.training.get(run.strategy["name"], {}),
         **more,
-    )
+    }
+    return MultiTaskTrainingArguments(output_dir=str(folder), seed=run.seed, **given)
