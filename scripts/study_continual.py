@@ -51,11 +51,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     given.backbone = given.backbone or STREAMS[given.stream]
     # not before --help is answered
-    study = import_module(f"studies.{given.stream}").make_study(given)
-    runs = import_module("studies.runs")
-    given.output.mkdir(parents=True, exist_ok=True)
-    runs.run_study(study, given.output)
-    runs.write_report(study, given.output, f"python scripts/study_continual.py {' '.join(argv or sys.argv[1:])}")
+    from mt_transformers.errors import InputError
+
+    try:
+        study = import_module(f"studies.{given.stream}").make_study(given)
+        runs = import_module("studies.runs")
+        given.output.mkdir(parents=True, exist_ok=True)
+        runs.run_study(study, given.output)
+        command = f"python scripts/study_continual.py {' '.join(argv or sys.argv[1:])}"
+        runs.write_report(study, given.output, command)
+    except InputError as error:
+        print(f"study_continual: {error}", file=sys.stderr)
+        return 2
     print((given.output / "report.md").read_text(encoding="utf-8"))
     return 0
 
