@@ -26,6 +26,7 @@ from fixtures import (
     tiny_tokenizer,
     two_tasks,
 )
+from launching import leave
 from mt_transformers import Mixture, MultiTaskTrainer, MultiTaskTrainingArguments, Task
 
 RUNS: dict[str, dict[str, Any]] = {
@@ -292,3 +293,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave()

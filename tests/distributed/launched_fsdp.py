@@ -25,6 +25,7 @@ from launched import _CHECKPOINTING as CHECKPOINTING
 from launched import pairs
 
 from fixtures import INTENTS, MOODS, SLOTS, tiny_bert_config, tiny_model, tiny_tokenizer, two_tasks
+from launching import leave
 from mt_transformers import Mixture, MultiTaskModel, MultiTaskTrainer, MultiTaskTrainingArguments, Task
 
 RUNS: dict[str, dict[str, Any]] = {
@@ -265,3 +266,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave()

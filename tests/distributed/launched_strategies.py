@@ -12,6 +12,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from continual_streams import class_stream, head_stream, make_continual
+from launching import leave
 
 STRATEGIES: dict[str, Any] = {
     # 5 rows for two processes, of which the first one has one more
@@ -62,3 +63,4 @@ if __name__ == "__main__":
         train(strategy, scenario, Path(sys.argv[1]))
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+    leave()
