@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from transformers import AutoTokenizer, set_seed
 
-from mt_transformers import MultiTaskModel, Task
+from mt_transformers import Task
 from mt_transformers.continual.task_scenarios import new_heads
 from mt_transformers.continual.trainer import ContinualTrainer
 from mt_transformers.heads import get_head_config
 
 from .data import load_parquet
 from .runs import Run, Study
-from .settings import Setting, describe_training, settle, training_arguments
+from .settings import Setting, describe_training, settle
+from .texts import text_trainer
 
 __all__ = ["make_study"]
 
@@ -69,11 +69,7 @@ def make_study(given: argparse.Namespace) -> Study:
             head: get_head_config(head, config) for _, heads in _TASKS.values() for head, (_, config) in heads.items()
         }
         scenario = new_heads(tasks, configs, order=None)
-        set_seed(run.seed)
-        model = MultiTaskModel.from_backbone(settled.backbone, heads=scenario.heads_after(0))
-        args = training_arguments(settled, run, folder, max_length=64)
-        tokenizer = AutoTokenizer.from_pretrained(settled.backbone)
-        return ContinualTrainer(model, args, scenario, run.strategy, processing_class=tokenizer)
+        return text_trainer(settled, run, folder, scenario, max_length=64)
 
     runs = [
         Run(label=name, strategy=_strategy(name, seed), seed=seed)

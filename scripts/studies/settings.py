@@ -110,9 +110,15 @@ def describe_training(settled: argparse.Namespace) -> str:
     Returns:
         `str`: The end of a sentence.
     """
+    own = "".join(
+        f"; {name}: {key} {value:g}"
+        for name, given in settled.training.items()
+        if name in settled.strategies
+        for key, value in given.items()
+    )
     return (
         f"epochs {settled.epochs:g}, batches of {settled.batch_size}, constant learning rates: "
-        f"{settled.learning_rate:g}, heads {settled.head_learning_rate:g}."
+        f"{settled.learning_rate:g}, heads {settled.head_learning_rate:g}{own}."
     )
 
 

@@ -114,6 +114,18 @@ def test_strategies_with_a_buffer_are_run_with_each_size(part: Callable[[str], A
         part("settings").settle(Namespace(strategies="derp", seeds="0"), part("clinc150").SETTING)
 
 
+def test_training_arguments_of_single_strategies_are_taken_and_told(
+    part: Callable[[str], Any], tmp_path: Path
+) -> None:
+    settings = part("settings")
+    settled = settings.settle(Namespace(strategies="naive,joint", seeds="0"), part("clinc150").SETTING)
+    epochs = [
+        settings.training_arguments(settled, run, tmp_path).num_train_epochs for run in settings.runs_of(settled)
+    ]
+    assert epochs == [1, 2]
+    assert settings.describe_training(settled).endswith("heads 0.002; joint: num_train_epochs 2.")
+
+
 def test_without_the_folder_of_the_data_it_says_so(
     main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
