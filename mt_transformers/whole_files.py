@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, written by whoever takes a path."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import InputError
+from .errors import InputError
 
-__all__ = ["whole_file"]
+__all__ = ["swap_folder", "whole_file"]
 
 
 @contextmanager
@@ -36,3 +36,25 @@ def whole_file(file: Path) -> Iterator[Path]:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{file}: cannot be written: {error}") from error
+
+
+def swap_folder(unfinished: Path, target: Path, replaced: Path) -> None:
+    """
+    Give a new folder its name; what had it keeps it if that fails.
+
+    Args:
+        unfinished (`Path`): The new folder under its temporary name, beside the target.
+        target (`Path`): The name.
+        replaced (`Path`): The name that an earlier folder gets, which the caller removes.
+
+    Raises:
+        OSError: If the folder cannot be renamed.
+    """
+    if target.exists():
+        os.replace(target, replaced)
+    try:
+        os.replace(unfinished, target)
+    except OSError:
+        if replaced.exists():
+            os.replace(replaced, target)
+        raise

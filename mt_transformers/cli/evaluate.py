@@ -21,7 +21,6 @@ def add_parser(commands: Any) -> None:
 def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from dataclasses import replace
 
-    from ..continual.run import recipe_scenario
     from ..errors import InputError
     from ..inference import load_trained_model
     from ..training import MultiTaskTrainer, load_recipe, read_recipe
@@ -37,6 +36,8 @@ def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
         loaded = load_recipe(recipe, heads)
         found = loaded.recipe.tasks
     else:
+        from ..continual.run import recipe_scenario
+
         # tasks and labels may have other names in the scenario
         loaded = load_recipe(recipe)
         found = dict(recipe_scenario(loaded).tasks)

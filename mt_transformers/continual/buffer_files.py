@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..errors import InputError
+from ..whole_files import swap_folder
 from .buffer import Buffer, Slot
 from .ragged import flatten, unflatten
 from .row_files import read_rows, write_rows
@@ -84,7 +85,7 @@ def save_buffer(buffer: Buffer, folder: str | os.PathLike[str], features: Mappin
         checksums = {each.name: _checksum(each) for each in unfinished.iterdir()}
         description = _description(buffer, list(tasks), found) | {"state": state, "checksums": checksums}
         (unfinished / BUFFER_FILE).write_text(json.dumps(description), encoding="utf-8")
-        _swap(unfinished, target, replaced)
+        swap_folder(unfinished, target, replaced)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{target}: cannot be written: {error}") from error
     finally:
@@ -220,15 +221,3 @@ def _check_target(target: Path) -> None:
             return
     if target.exists():
         raise InputError(f"{target}: not overwritten: it is no earlier buffer.")
-
-
-def _swap(unfinished: Path, target: Path, replaced: Path) -> None:
-    """Give the new folder its name; what had it keeps it if that fails."""
-    if target.exists():
-        os.replace(target, replaced)
-    try:
-        os.replace(unfinished, target)
-    except OSError:
-        if replaced.exists():
-            os.replace(replaced, target)
-        raise

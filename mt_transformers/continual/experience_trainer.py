@@ -172,7 +172,7 @@ class ExperienceTrainer(MultiTaskTrainer):
         if own:
             average_gradients(own, self.accelerator)
         others = [name for name in self.model.named_heads if name not in self._counter.active]
-        if others:
+        if others and self.strategy.adds_losses:
             has = [any(each.grad is not None for each in self.model.heads[name].parameters()) for name in others]
             reached = self.learner.over_processes(torch.tensor(has, dtype=torch.long, device=self.args.device))
             added = [name for name, count in zip(others, reached.tolist(), strict=True) if count > 0]
@@ -203,18 +203,6 @@ class ExperienceTrainer(MultiTaskTrainer):
 
     def _plan_for_card(self, sizes: Mapping[str, int], mixture: Mixture) -> MixturePlan | None:
         return None if self._concluded else super()._plan_for_card(sizes, mixture)
-
-    def prediction_step(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,
-    ) -> Any:
-        """As [`MultiTaskTrainer.prediction_step`], with the arguments that the strategy adds."""
-        batch = self._prepare_inputs({name: value for name, value in inputs.items() if name != SOURCES})
-        added = self.strategy.model_arguments(self.learner, dict(batch))
-        return super().prediction_step(model, {**batch, **added}, prediction_loss_only, ignore_keys)
 
 
 class _StepCallback(TrainerCallback):

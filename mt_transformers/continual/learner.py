@@ -14,6 +14,7 @@ from ..data import LABEL_PREFIX, TASK_INDEX, DataCollatorForMultiTask, PreparedT
 from ..data.media_columns import keep_files
 from ..modeling import MultiTaskModel
 from ..training.step_counts import StepCounter
+from .buffer import Buffer
 from .scenario import Experience, Scenario
 from .sources import ROW_NUMBER, SOURCES
 
@@ -52,6 +53,8 @@ class Learner:
     """The tasks that are trained on, in the order of their index in batches."""
     _accelerator: Accelerator | None = field(default=None, init=False)
     _counter: StepCounter | None = field(default=None, init=False)
+    # task -> its training rows, undecoded: made once, and not for each row
+    _raw_splits: dict[str, datasets.Dataset] = field(default_factory=dict, init=False, repr=False)
 
     def attach(self, accelerator: Accelerator, task_names: Sequence[str]) -> None:
         """Take over what a trainer has made: the accelerator and the order of the tasks."""
@@ -123,16 +126,32 @@ class Learner:
         return self._raw(task).features
 
     def _raw(self, task: str) -> datasets.Dataset:
-        own = self.scenario.tasks[task]
-        columns = list(dict.fromkeys([*own.input_columns, *own.label_columns]))
-        raw: datasets.Dataset = keep_files(own.dataset["train"].select_columns(columns), columns)
-        return raw
+        if task not in self._raw_splits:
+            own = self.scenario.tasks[task]
+            columns = list(dict.fromkeys([*own.input_columns, *own.label_columns]))
+            self._raw_splits[task] = keep_files(own.dataset["train"].select_columns(columns), columns)
+        return self._raw_splits[task]
 
     def prepared_row(self, task: str, number: int) -> dict[str, Any]:
         """A training row as collators take it; without its number, for a place in a buffer."""
         row = dict(self.prepared.splits[task]["train"][number])
         row.pop(ROW_NUMBER, None)
         return row
+
+    def prepare_buffer(self, buffer: Buffer) -> Buffer:
+        """
+        Prepare the rows of a buffer that comes from a folder.
+
+        Args:
+            buffer ([`Buffer`]): The buffer, which is changed.
+
+        Returns:
+            [`Buffer`]: The same one.
+        """
+        for task, (numbers, rows) in buffer.rows_by_task().items():
+            for number, prepared in zip(numbers, self.prepare(task, rows), strict=True):
+                buffer[number].prepared = prepared
+        return buffer
 
     def prepare(self, task: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """

@@ -16,10 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 
 from ..errors import InputError
+from ..whole_files import whole_file
 from .results import ContinualResults
 from .scenario import Scenario, difference
 from .strategies import Combination
-from .whole_files import whole_file
 
 __all__ = ["Progress", "experience_folder"]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, check_known
+from ..whole_files import whole_file
 from .measures import (
     average_accuracy,
     average_incremental_accuracy,
@@ -19,7 +20,6 @@ from .measures import (
     forgetting,
     forward_transfer,
 )
-from .whole_files import whole_file
 
 if TYPE_CHECKING:
     import numpy.typing as npt

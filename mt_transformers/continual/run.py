@@ -22,6 +22,7 @@ from ..errors import InputError
 from ..modeling import MultiTaskModel
 from ..training import LoadedRecipe, MultiTaskTrainingArguments
 from ..training.run import RESULTS_FILE, facts_for_card, load_recipe_processing, save_folder
+from ..whole_files import whole_file
 from .experience_trainer import ExperienceTrainer
 from .experiences import build_scenario, parse_experiences
 from .plots import draw_curves, draw_matrix
@@ -31,7 +32,6 @@ from .run_card import describe_run
 from .scenario import Scenario
 from .strategies import make_strategy
 from .trainer import ContinualTrainer
-from .whole_files import whole_file
 
 __all__ = ["ContinualRun", "build_continual", "recipe_scenario", "run_continual"]
 

@@ -70,7 +70,7 @@ class ContinualTrainer:
         self.model, self.args, self.scenario = model, args, scenario
         self.strategy: Combination = make_strategy(strategy)
         self.strategy.check(scenario)
-        _check_given(args, processing_class)
+        _check_given(model, args, processing_class, self.strategy.name)
         self._loss_weights = dict(loss_weights or {})
         check_run(args, mixture, self._loss_weights, scenario)
         self._mixture, self._processing_class, self._callbacks = mixture, processing_class, list(callbacks)
@@ -228,11 +228,17 @@ class ContinualTrainer:
         }
 
 
-def _check_given(args: Any, processing_class: Any) -> None:
+def _check_given(model: MultiTaskModel, args: Any, processing_class: Any, strategy: str) -> None:
     if not isinstance(args, MultiTaskTrainingArguments):
         raise InputError(f"args: expected MultiTaskTrainingArguments, found {type(args).__name__}.")
     if processing_class is None:
         raise InputError("processing_class: expected the backbone's tokenizer, or what else reads its inputs.")
+    if model.task_adapters:
+        # rows out of a buffer, and answers of old heads to new rows, would go through the wrong one
+        raise InputError(
+            f"strategy {strategy!r}: expected a model without adapters of tasks, found one for "
+            f"{', '.join(model.task_adapters)}."
+        )
 
 
 def _find_split(scenario: Scenario, asked: str | None) -> str:

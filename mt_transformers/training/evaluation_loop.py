@@ -131,7 +131,7 @@ class EvaluationMixin(DataLoaderMixin):
         labels = inputs["labels"]
         # all rows go to all heads, so that what is gathered has one shape on every process
         inputs["rows"] = {}
-        if self.model.task_adapters and "task" not in inputs:
+        if self.model.task_adapters:
             inputs["task"] = [self._evaluated_task] * max(map(len, labels.values()))
         with torch.no_grad(), self.compute_loss_context_manager():
             outputs = model(**inputs)

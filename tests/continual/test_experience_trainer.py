@@ -38,7 +38,7 @@ def test_the_hooks_come_in_the_order_that_is_documented(tmp_path: Path) -> None:
     trainer = make_continual(tmp_path, class_stream(rows=24), strategy, per_device_train_batch_size=4)
     trainer.train()
     step = ["rehearse", "observe", "row_losses", "added_loss", "end_backward", "end_step"]
-    heard = [each for each in strategy.heard if each not in ("model_arguments", "modules", "save")]
+    heard = [each for each in strategy.heard if each not in ("modules", "save")]
     first = [
         "check",
         "start",
@@ -54,7 +54,7 @@ def test_the_hooks_come_in_the_order_that_is_documented(tmp_path: Path) -> None:
     assert heard[: len(first)] == first
 
 
-@pytest.mark.parametrize("name", ["create_optimizer", "train", "compute_loss", "training_step", "prediction_step"])
+@pytest.mark.parametrize("name", ["create_optimizer", "train", "compute_loss", "training_step"])
 def test_an_override_takes_what_the_overridden_method_takes(name: str) -> None:
     theirs = list(inspect.signature(getattr(Trainer, name)).parameters)[1:]
     inspect.signature(getattr(ExperienceTrainer, name)).bind("self", *theirs)
@@ -63,7 +63,7 @@ def test_an_override_takes_what_the_overridden_method_takes(name: str) -> None:
 
 def test_all_overrides_are_those_of_the_package_or_are_tested_here() -> None:
     own = {name for name, value in vars(ExperienceTrainer).items() if inspect.isfunction(value)}
-    tested = {"__init__", "create_optimizer", "train", "compute_loss", "training_step", "prediction_step"}
+    tested = {"__init__", "create_optimizer", "train", "compute_loss", "training_step"}
     assert {name for name in own if hasattr(Trainer, name)} == tested
     hooks = {"_take_tasks", "_save_own_state", "_rehearse", "_revise_loss", "_plan_for_card", "card_contents"}
     assert {name for name in own - tested if hasattr(MultiTaskTrainer, name)} == hooks

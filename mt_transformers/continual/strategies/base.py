@@ -17,9 +17,9 @@ from ..scenario import Scenario
 
 __all__ = ["Aspect", "Strategy"]
 
-Aspect = Literal["rows", "training", "row_losses", "answers", "model"]
+Aspect = Literal["rows", "training", "row_losses", "answers"]
 """What only one of several strategies may decide: the rows, how they are learnt, each row's loss, how questions are
-answered, what the model is made of."""
+answered."""
 
 
 @dataclass(kw_only=True)
@@ -196,19 +196,6 @@ class Strategy:
             `ContextManager`: Afterwards the model is as it was before.
         """
         return nullcontext()
-
-    def model_arguments(self, learner: Learner, inputs: Batch) -> dict[str, Any]:
-        """
-        Further arguments for the model where a batch is evaluated. Aspect `answers`.
-
-        Args:
-            learner ([`Learner`]): Of the experience that was learnt last.
-            inputs (`dict[str, Any]`): The batch.
-
-        Returns:
-            `dict[str, Any]`: The arguments, such as the `task` of each row.
-        """
-        return {}
 
     def memory(self) -> int:
         """What is kept of earlier experiences beside the model (bytes)."""

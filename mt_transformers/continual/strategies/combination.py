@@ -53,6 +53,11 @@ class Combination:
         return any(each.at_once for each in self.strategies)
 
     @property
+    def adds_losses(self) -> bool:
+        """Whether some strategy adds to the loss, with which it may reach heads that have no row in the step."""
+        return any(type(each).added_loss is not Strategy.added_loss for each in self.strategies)
+
+    @property
     def beside_model(self) -> bool:
         """See [`Strategy.beside_model`]."""
         return any(each.beside_model for each in self.strategies)
@@ -136,12 +141,6 @@ class Combination:
             for each in self.strategies:
                 stack.enter_context(each.answering(learner))
             yield
-
-    def model_arguments(self, learner: Learner, inputs: Batch) -> dict[str, Any]:
-        """See [`Strategy.model_arguments`]."""
-        return {
-            name: value for each in self.strategies for name, value in each.model_arguments(learner, inputs).items()
-        }
 
     def memory(self) -> int:
         """See [`Strategy.memory`]."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +13,11 @@ from ...errors import InputError
 from ...heads.base import full_precision
 from ..learner import Batch, Learner
 from ..scenario import Scenario
+from .option_checks import check_weight
 from .rehearsal import Rehearsal
 from .seen import logit_errors
 
-__all__ = ["Der", "check_weight"]
+__all__ = ["Der"]
 
 
 @dataclass(kw_only=True)
@@ -85,19 +85,3 @@ class Der(Rehearsal):
             errors = logit_errors(full_precision(answered[f"{head}_logits"]), kept)
             losses.append(errors.sum() / self._rows[head])
         return self.alpha * torch.stack(losses).sum()
-
-
-def check_weight(name: str, value: float) -> None:
-    """
-    Refuse a weight of a loss that is none.
-
-    Args:
-        name (`str`): The option.
-        value (`float`): What was given.
-
-    Raises:
-        InputError: If it is no finite number from 0 up.
-    """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < 0:
-        raise InputError(f"{name}: expected a number from 0 up, found {value!r}.")

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import torch
 
 from ..learner import Batch, Learner
-from .der import Der, check_weight
+from .der import Der
+from .option_checks import check_weight
 
 __all__ = ["DerPP"]
 

@@ -13,8 +13,8 @@ from torch import nn
 
 from ...errors import InputError
 from ..learner import Learner
-from .der import check_weight
 from .gradients import flatten_gradients, loss_gradients, loss_scale, trained_parameters
+from .option_checks import check_rows, check_weight
 from .weight_penalty import WeightPenalty
 
 __all__ = ["EwcOnline"]
@@ -60,8 +60,7 @@ class EwcOnline(WeightPenalty):
         check_weight("gamma", self.gamma)
         if self.gamma > 1:
             raise InputError(f"gamma: expected a number from 0 to 1, found {self.gamma!r}.")
-        if type(self.fisher_rows) is not int or self.fisher_rows < 1:
-            raise InputError(f"fisher_rows: expected a whole number of rows above 0, found {self.fisher_rows!r}.")
+        check_rows("fisher_rows", self.fisher_rows)
 
     def end_backward(self, learner: Learner) -> None:
         self.add_penalty(learner, self.ewc_lambda)

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ...data import LABEL_PREFIX
-from ...errors import InputError
 from ..learner import Learner
 from .base import Aspect
 from .kept_rows import KeptRows
+from .option_checks import check_seed
 from .rehearsal import group_of
 
 __all__ = ["GDumb", "choose_greedily"]
@@ -56,8 +56,7 @@ class GDumb(KeptRows):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if type(self.seed) is not int or self.seed < 0:
-            raise InputError(f"seed: expected a whole number from 0 up, found {self.seed!r}.")
+        check_seed(self.seed)
 
     def start(self, learner: Learner) -> None:
         super().start(learner)

@@ -13,8 +13,8 @@ from ...errors import InputError
 from ...heads.base import full_precision
 from ..learner import Batch, Learner
 from ..scenario import Scenario
-from .der import check_weight
 from .gradient_memory import GradientMemory
+from .option_checks import check_weight
 
 __all__ = ["Gem", "dual_weights"]
 

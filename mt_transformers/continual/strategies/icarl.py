@@ -23,7 +23,7 @@ from ..learner import Batch, Learner
 from ..scenario import Scenario
 from .base import Aspect
 from .kept_rows import KeptRows, join_rows
-from .teacher import ask, check_no_task_adapters, frozen_copy, has_one_class_a_row
+from .teacher import ask, frozen_copy, has_one_class_a_row
 
 __all__ = ["ICarl", "binary_losses", "choose_by_herding"]
 
@@ -82,7 +82,6 @@ class ICarl(KeptRows):
 
     def start(self, learner: Learner) -> None:
         super().start(learner)
-        check_no_task_adapters(self.name, learner)
         for number, experience in enumerate(learner.scenario.experiences):
             for head in experience.labels:
                 self._check_rows(learner, head, number)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import datasets
 
-from ...errors import InputError
 from ..buffer import Buffer, Slot
 from ..buffer_files import load_buffer, save_buffer
 from ..learner import Learner
 from .base import Strategy
+from .option_checks import check_rows
 
 __all__ = ["KeptRows", "join_rows"]
 
@@ -37,8 +37,7 @@ class KeptRows(Strategy):
     """The rows, in their order."""
 
     def __post_init__(self) -> None:
-        if type(self.buffer_size) is not int or self.buffer_size < 1:
-            raise InputError(f"buffer_size: expected a whole number of rows above 0, found {self.buffer_size!r}.")
+        check_rows("buffer_size", self.buffer_size)
 
     def start(self, learner: Learner) -> None:
         self._features = {task: learner.raw_features(task) for task in learner.trained_tasks()}
@@ -82,11 +81,7 @@ class KeptRows(Strategy):
         save_buffer(_as_buffer(self.kept), folder / _BUFFER, features)
 
     def load(self, folder: Path, learner: Learner) -> None:
-        buffer = load_buffer(folder / _BUFFER)
-        for task, (numbers, rows) in buffer.rows_by_task().items():
-            for number, prepared in zip(numbers, learner.prepare(task, rows), strict=True):
-                buffer[number].prepared = prepared
-        self.kept = buffer.slots
+        self.kept = learner.prepare_buffer(load_buffer(folder / _BUFFER)).slots
 
 
 def join_rows(*parts: Mapping[str, datasets.Dataset]) -> dict[str, datasets.Dataset]:

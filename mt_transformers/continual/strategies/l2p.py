@@ -17,7 +17,7 @@ from ...heads.base import full_precision
 from ...modeling import MultiTaskModel
 from ..learner import Batch, Learner
 from .base import Aspect, Strategy
-from .der import check_weight
+from .option_checks import check_seed, check_weight
 from .prompt_pool import PromptPool, prompted
 from .step_rows import is_row, rows_of_step
 
@@ -87,8 +87,7 @@ class LearningToPrompt(Strategy):
                 raise InputError(f"{name}: expected a whole number above 0, found {value!r}.")
         if self.top_k > self.pool_size:
             raise InputError(f"top_k: expected no more than the {self.pool_size} of the pool, found {self.top_k}.")
-        if type(self.seed) is not int or self.seed < 0:
-            raise InputError(f"seed: expected a whole number from 0 up, found {self.seed!r}.")
+        check_seed(self.seed)
         check_weight("pull_weight", self.pull_weight)
 
     @property

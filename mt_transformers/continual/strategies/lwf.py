@@ -21,8 +21,8 @@ from ...modeling import MultiTaskModel
 from ..learner import Batch, Learner
 from ..scenario import Scenario
 from .base import Strategy
-from .der import check_weight
-from .teacher import ask, check_no_task_adapters, frozen_copy, without_labels
+from .option_checks import check_weight
+from .teacher import ask, frozen_copy, without_labels
 
 __all__ = ["LwF", "distillation_losses"]
 
@@ -80,9 +80,6 @@ class LwF(Strategy):
                     f"strategy {self.name!r}: expected heads that classify rows, or words without a crf, found head "
                     f"{name!r} of type {config.head_type}."
                 )
-
-    def start(self, learner: Learner) -> None:
-        check_no_task_adapters(self.name, learner)
 
     def begin(self, learner: Learner) -> None:
         self._teacher, self._known = None, {}

@@ -16,6 +16,7 @@ from ...errors import InputError
 from ...heads import SequenceClassificationHead, SequenceClassificationHeadConfig
 from ..learner import Learner
 from .closed_form import ClosedForm, Sums, add_sums, write_classifier
+from .option_checks import check_seed
 
 __all__ = ["RanPAC", "choose_ridge", "solve_ridge"]
 
@@ -63,8 +64,7 @@ class RanPAC(ClosedForm):
         is_number = isinstance(self.ridge, int | float) and not isinstance(self.ridge, bool)
         if self.ridge is not None and not (is_number and math.isfinite(self.ridge) and self.ridge > 0):
             raise InputError(f"ridge: expected a number above 0, found {self.ridge!r}.")
-        if type(self.seed) is not int or self.seed < 0:
-            raise InputError(f"seed: expected a whole number from 0 up, found {self.seed!r}.")
+        check_seed(self.seed)
 
     def check_head(self, where: str, config: SequenceClassificationHeadConfig) -> None:
         if len(config.hidden_sizes) != 1 or config.hidden_act != "relu":

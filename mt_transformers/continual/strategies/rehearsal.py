@@ -19,6 +19,7 @@ from ..learner import Batch, Learner
 from ..scenario import Scenario
 from ..sources import SOURCES
 from .base import Strategy
+from .option_checks import check_rows
 from .seen import Seen, collect_logits
 
 __all__ = ["Drawn", "Rehearsal", "group_of", "unite_rows"]
@@ -84,8 +85,8 @@ class Rehearsal(Strategy):
             raise InputError(f"ratio: expected a fraction above 0, found {self.ratio!r}.")
         for name in ("buffer_size", "replay_batch_size"):
             value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
-                raise InputError(f"{name}: expected a whole number of rows above 0, found {value!r}.")
+            if value is not None:
+                check_rows(name, value)
         # the other arguments are the buffer's to check
         Buffer(1, self.sampling, self.seed)
 
@@ -108,8 +109,13 @@ class Rehearsal(Strategy):
 
     def begin(self, learner: Learner) -> None:
         self._seen.clear()
-        sizes = {task: len(learner.scenario.tasks[task].dataset["train"]) for task in learner.rows_of(learner.number)}
-        self._slots = {task: np.full(size, _NOT_OFFERED, dtype=np.int64) for task, size in sizes.items()}
+        self._slots = {}
+        for task, splits in learner.experience.rows.items():
+            if "train" in splits:
+                number = len(learner.scenario.tasks[task].dataset["train"])
+                # rows of other experiences are offered in these
+                self._slots[task] = np.full(number, _OUTSIDE, dtype=np.int64)
+                self._slots[task][splits["train"]] = _NOT_OFFERED
 
     def observe(self, learner: Learner, inputs: Batch, outputs: Mapping[str, torch.Tensor]) -> None:
         kept = ("_logits", "_rows") if self.keeps_logits else ()
@@ -118,6 +124,10 @@ class Rehearsal(Strategy):
 
     def end_step(self, learner: Learner) -> None:
         seen, self._seen = self._seen, []
+        # all processes know the same of it, so that none waits for another
+        waiting = any((slots == _NOT_OFFERED).any() for slots in self._slots.values())
+        if not (waiting or self.keeps_logits):
+            return
         own = {tuple(source) for each in seen for source in each.sources.tolist() if source[1] >= 0}
         inside = self._offer(learner, unite_rows(learner, own))
         if self.keeps_logits and inside:
@@ -132,6 +142,9 @@ class Rehearsal(Strategy):
         inside: list[tuple[int, int, int]] = []
         for index in np.unique(rows[:, 0]).tolist():
             task = learner.task_names[index]
+            if task not in self._slots:
+                # another strategy trains on rows of an earlier experience
+                continue
             numbers, slots = rows[rows[:, 0] == index, 1], self._slots[task]
             self._place(learner, task, numbers[slots[numbers] == _NOT_OFFERED].tolist())
             inside += [(index, int(number), int(slots[number])) for number in numbers if slots[number] >= 0]
@@ -199,10 +212,7 @@ class Rehearsal(Strategy):
         save_file({task: torch.from_numpy(slots) for task, slots in self._slots.items()}, folder / _SLOTS)
 
     def load(self, folder: Path, learner: Learner) -> None:
-        self._buffer = load_buffer(folder / _BUFFER)
-        for task, (numbers, rows) in self.buffer.rows_by_task().items():
-            for number, prepared in zip(numbers, learner.prepare(task, rows), strict=True):
-                self.buffer[number].prepared = prepared
+        self._buffer = learner.prepare_buffer(load_buffer(folder / _BUFFER))
         self._slots = {task: slots.numpy() for task, slots in load_file(folder / _SLOTS).items()}
 
 

@@ -61,11 +61,13 @@ def collect_logits(
             head = name.removesuffix("_logits")
             if not wanted or head == name:
                 continue
+            # one wait for the device, and not one for each row
+            logits = full_precision(logits).cpu()
             given = micro_batch.answers.get(f"{head}_rows")
             batch_rows = range(len(logits)) if given is None else given.tolist()
             for place, row in enumerate(batch_rows):
                 if row in wanted and head in heads[wanted[row]]:
-                    found[wanted[row]].setdefault(head, []).append(full_precision(logits[place]).cpu())
+                    found[wanted[row]].setdefault(head, []).append(logits[place])
     if learner.num_processes > 1:
         # one entry for each process, every one as long as the rows
         gathered = gather_object([found])

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from ...errors import InputError
 from ...heads.base import full_precision
 from ..learner import Learner
-from .der import check_weight
 from .gradients import loss_scale, trained_parameters
+from .option_checks import check_weight
 from .weight_penalty import WeightPenalty
 
 __all__ = ["SynapticIntelligence"]

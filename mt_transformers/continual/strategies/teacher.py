@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
-from ...errors import InputError
 from ...heads import HeadConfig, SequenceClassificationHeadConfig
 from ...modeling import MultiTaskModel
 from ..learner import Learner
 
-__all__ = ["ask", "check_no_task_adapters", "frozen_copy", "has_one_class_a_row", "without_labels"]
+__all__ = ["ask", "frozen_copy", "has_one_class_a_row", "without_labels"]
 
 
 def frozen_copy(model: MultiTaskModel) -> MultiTaskModel:
@@ -59,24 +58,6 @@ def ask(learner: Learner, teacher: MultiTaskModel, inputs: Mapping[str, Any], he
 def without_labels(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """A micro-batch that every head answers all rows of."""
     return {name: value for name, value in inputs.items() if name not in ("labels", "rows")}
-
-
-def check_no_task_adapters(strategy: str, learner: Learner) -> None:
-    """
-    Refuse a model in which a row's task decides what the backbone is: all heads are to answer the same row.
-
-    Args:
-        strategy (`str`): Name of the strategy.
-        learner ([`Learner`]): Of the first experience.
-
-    Raises:
-        InputError: If the model has adapters of tasks.
-    """
-    adapters = learner.model.task_adapters
-    if adapters:
-        raise InputError(
-            f"strategy {strategy!r}: expected a model without adapters of tasks, found one for {', '.join(adapters)}."
-        )
 
 
 def has_one_class_a_row(config: HeadConfig) -> bool:

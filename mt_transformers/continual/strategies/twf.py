@@ -15,9 +15,9 @@ from torch import nn
 from ...backbone import Backbone
 from ...errors import InputError
 from ..learner import Batch, Learner
-from .der import check_weight
 from .derpp import DerPP
 from .feature_attention import FeatureAttention, consistency_errors, propagation_errors
+from .option_checks import check_weight
 from .step_rows import is_row, rows_of_step
 
 __all__ = ["TransferWithoutForgetting"]

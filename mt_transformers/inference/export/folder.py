@@ -19,6 +19,7 @@ from ...data import Processing
 from ...errors import InputError
 from ...modeling import MultiTaskModel
 from ...version import __version__
+from ...whole_files import swap_folder
 
 __all__ = [
     "COMPARISON_FILE",
@@ -170,24 +171,12 @@ def write_export(
         yield unfinished
         _write_parts(unfinished, model, processing_class, config)
         _write_manifest(unfinished, model.backbone.max_positions, **manifest)
-        _swap(unfinished, target, replaced)
+        swap_folder(unfinished, target, replaced)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _swap(unfinished: Path, target: Path, replaced: Path) -> None:
-    """Give the new folder its name; what had it keeps it if that fails."""
-    if target.exists():
-        os.replace(target, replaced)
-    try:
-        os.replace(unfinished, target)
-    except OSError:
-        if replaced.exists():
-            os.replace(replaced, target)
-        raise
 
 
 def _write_parts(folder: Path, model: MultiTaskModel, processing_class: Any, config: MultiTaskConfig) -> None:

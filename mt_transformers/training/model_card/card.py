@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable
 from dataclasses import fields
 from importlib.metadata import version
@@ -15,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from ...data import Mixture
 from ...heads import HeadConfig
 from ...version import __version__
+from ...whole_files import whole_file
 from .changed_arguments import changed_arguments
 from .contents import CardContents
 from .markdown import escape, table
@@ -56,9 +56,8 @@ def write_model_card(file: Path, contents: CardContents) -> None:
         file (`Path`): The file.
         contents ([`CardContents`]): What the card is made from.
     """
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    unfinished.write_text(render_model_card(contents), encoding="utf-8")
-    os.replace(unfinished, file)
+    with whole_file(file) as unfinished:
+        unfinished.write_text(render_model_card(contents), encoding="utf-8")
 
 
 def render_model_card(contents: CardContents) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from continual_streams import class_stream, head_stream, make_continual
+from mt_transformers.continual.strategies.rehearsal import unite_rows
 from mt_transformers.continual.strategies.replay import Replay
 
 
 def contents(trainer: Any) -> list[tuple[str, str, int]]:
-    return [(slot.row["text"], slot.group, slot.experience) for slot in trainer.strategy.strategies[0].buffer.slots]
+    return [(slot.row["text"], slot.group, slot.experience) for slot in trainer.strategy.strategies[-1].buffer.slots]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_what_stays_depends_neither_on_micro_batches_nor_on_what_is_drawn(tmp_pa
 def test_a_balanced_buffer_has_as_many_rows_of_each_class(tmp_path: Path) -> None:
     trainer = make_continual(tmp_path, class_stream(), Replay(buffer_size=12, sampling="class_balanced"))
     trainer.train()
-    counts = trainer.strategy.strategies[0].buffer.groups()  # type: ignore[attr-defined]
+    counts = trainer.strategy.strategies[-1].buffer.groups()  # type: ignore[attr-defined]
     assert counts == {f"kind:{label}": 2 for label in range(6)}
 
 
@@ -78,7 +79,7 @@ def test_as_many_rows_are_drawn_as_the_batch_has_or_as_is_asked(tmp_path: Path) 
             tmp_path / str(asked), class_stream(), Replay(buffer_size=40, replay_batch_size=asked)
         )
         sizes: list[int] = []
-        strategy: Any = trainer.strategy.strategies[0]
+        strategy: Any = trainer.strategy.strategies[-1]
         rehearse = strategy.rehearse
 
         def counting(learner: Any, batches: Any, rehearse: Any = rehearse, sizes: Any = sizes) -> Any:
@@ -95,7 +96,7 @@ def test_as_many_rows_are_drawn_as_the_batch_has_or_as_is_asked(tmp_path: Path) 
 def test_rows_of_heads_that_are_not_fed_any_more_train_their_heads(tmp_path: Path) -> None:
     trainer = make_continual(tmp_path / "replay", head_stream(), Replay(buffer_size=12))
     before: dict[str, Any] = {}
-    strategy: Any = trainer.strategy.strategies[0]
+    strategy: Any = trainer.strategy.strategies[-1]
 
     def end(learner: Any) -> None:
         if learner.number == 0:
@@ -104,6 +105,32 @@ def test_rows_of_heads_that_are_not_fed_any_more_train_their_heads(tmp_path: Pat
     strategy.end = end
     trainer.train()
     assert not before["weight"].equal(trainer.model.named_heads["names_head"].classifier.weight)  # type: ignore[operator,union-attr,arg-type]
+
+
+def test_rows_of_earlier_experiences_that_another_strategy_trains_on_are_not_offered_again(tmp_path: Path) -> None:
+    for name, stream in (("heads", head_stream), ("classes", class_stream)):
+        scenario = stream()
+        trainer = make_continual(tmp_path / name, scenario, ["cumulative", Replay(buffer_size=500)])
+        trainer.train()
+        number = sum(len(task.dataset["train"]) for task in scenario.tasks.values())
+        assert len(contents(trainer)) == number
+
+
+def test_processes_exchange_nothing_once_all_rows_were_offered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    module = "mt_transformers.continual.strategies.rehearsal.unite_rows"
+
+    def counting(learner: Any, own: Any) -> Any:
+        asked.append(learner.number)
+        return unite_rows(learner, own)
+
+    monkeypatch.setattr(module, counting)
+    trainer = make_continual(tmp_path, class_stream(rows=48), Replay(buffer_size=12), num_train_epochs=3)
+    trainer.train()
+    # two steps of the first of three epochs, in each of three experiences
+    assert asked == [0, 0, 1, 1, 2, 2]
 
 
 def test_what_is_kept_is_counted(tmp_path: Path) -> None:
