@@ -122,8 +122,8 @@ def test_training_arguments_of_single_strategies_are_taken_and_told(
     epochs = [
         settings.training_arguments(settled, run, tmp_path).num_train_epochs for run in settings.runs_of(settled)
     ]
-    assert epochs == [1, 2]
-    assert settings.describe_training(settled).endswith("heads 0.002; joint: num_train_epochs 2.")
+    assert epochs == [1, 5]
+    assert settings.describe_training(settled).endswith("heads 0.002; joint: num_train_epochs 5.")
 
 
 def test_without_the_folder_of_the_data_it_says_so(
