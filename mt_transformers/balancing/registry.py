@@ -1,0 +1,67 @@
+"""Methods of balancing by name, as recipes write them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import InputError, check_known
+from .aggregations import AGGREGATIONS, LEFT_OUT, CoordinateAggregation, GradientAggregation, make_aggregation
+from .weightings import WEIGHTINGS, LossWeighting, make_weighting
+
+__all__ = ["make_balancing"]
+
+
+def make_balancing(
+    given: str | Mapping[str, Any] | None, heads: Sequence[str], tasks: Sequence[str]
+) -> LossWeighting | GradientAggregation | None:
+    """
+    Make the method that balances tasks.
+
+    Args:
+        given (`str` or `Mapping[str, Any]`, *optional*):
+            The name of a method, or a mapping with `name` and the method's options. Methods that aggregate gradients
+            also take `between`, `tasks` (the default) or `heads`, and `at`, `parameters` (the default) or, between
+            heads, `features`. None for none.
+        heads (`Sequence[str]`): Heads whose losses are weighed.
+        tasks (`Sequence[str]`): Tasks whose gradients are aggregated.
+
+    Returns:
+        [`LossWeighting`] or [`GradientAggregation`]; None for none.
+
+    Raises:
+        InputError: If the name or an option is unknown, an option has a wrong value, or a package is missing.
+
+    Example:
+        >>> make_balancing("uw", ["intent", "slots"], ["snips"]).name
+        'uw'
+    """
+    if given is None:
+        return None
+    values = {"name": given} if isinstance(given, str) else given
+    if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
+        raise InputError(f"balancing: expected a name, or a mapping with a 'name', found {given!r}.")
+    name = values["name"]
+    if name in WEIGHTINGS:
+        return make_weighting(values, heads)
+    if name not in LEFT_OUT:
+        check_known([name], [*WEIGHTINGS, *AGGREGATIONS], "balancing", "method")
+    return _aggregation(values, heads, tasks)
+
+
+def _aggregation(values: Mapping[str, Any], heads: Sequence[str], tasks: Sequence[str]) -> GradientAggregation:
+    between, at = values.get("between", "tasks"), values.get("at", "parameters")
+    where = f"balancing: {values['name']}"
+    check_known([between], ("tasks", "heads"), where, "between")
+    check_known([at], ("parameters", "features"), where, "at")
+    own = {key: value for key, value in values.items() if key not in ("between", "at")}
+    method = make_aggregation(own, heads if between == "heads" else tasks)
+    method.between, method.at = between, at
+    if at == "features" and between == "tasks":
+        raise InputError(
+            f"{where}: gradients at the features are compared between heads (between: heads); tasks share no row, so "
+            "that theirs have nothing in common."
+        )
+    if at == "features" and isinstance(method, CoordinateAggregation):
+        raise InputError(f"{where} gives no weights, and so needs the gradients at the parameters.")
+    return method
