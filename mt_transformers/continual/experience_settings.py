@@ -33,13 +33,18 @@ def check_run(
         scenario ([`Scenario`]): The experiences.
 
     Raises:
-        InputError: If weights are to be sharded, a setting is for a head or a task that no experience has, or one
-            without validation rows is to be evaluated while it is trained.
+        InputError: If weights are to be sharded or tasks balanced, a setting is for a head or a task that no
+            experience has, or one without validation rows is to be evaluated while it is trained.
     """
     if args.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
         raise InputError(
             "fsdp: heads join, and strategies read gradients and weights, while the model learns one experience after "
             "another, for which each process needs all of it: use DDP."
+        )
+    if args.balancing is not None:
+        raise InputError(
+            "balancing: expected none beside experiences, whose heads come one after another and whose strategies "
+            f"revise losses and gradients themselves, found {args.balancing!r}."
         )
     check_settings(args, scenario.heads)
     check_known(loss_weights, scenario.heads, "loss_weights", "head")

@@ -71,6 +71,9 @@ class MultiTaskTrainingArguments(TrainingArguments):
             Number of optimizer steps at the start of the run in which a component, likewise, is left as it is, with
             no weight decay and no momentum. `{"backbone": 500}` first fits new heads to the features as they are.
             Source: linear probing, then fine-tuning, Kumar et al. (2022), https://arxiv.org/abs/2202.10054.
+        balancing (`str` or `dict`, *optional*):
+            How the tasks are balanced: the name of a method, or a mapping with `name` and its options, see
+            [`make_balancing`]. By default the heads' losses, each times its `loss_weights`, are summed.
 
     Raises:
         InputError: If an argument is set that cannot hold with several heads.
@@ -105,6 +108,9 @@ class MultiTaskTrainingArguments(TrainingArguments):
     freeze_until: dict[str, int] = field(
         default_factory=dict,
         metadata={"help": "Optimizer steps in which backbone, heads (all) or a head by its name is left as it is."},
+    )
+    balancing: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "Method by which tasks are balanced: its name, or name and options."}
     )
     metric_for_best_model: str | None = field(
         default="eval_score",

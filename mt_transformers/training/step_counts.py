@@ -36,6 +36,8 @@ class StepCounter:
         self._accelerator = accelerator
         self.active: list[str] = []
         """Heads with a labelled row in the last step counted, on any process; settled with several processes only."""
+        self.present = torch.zeros(len(self._places), dtype=torch.bool)
+        """For each head whether it has a labelled row in the last step counted, on any process; on the device."""
 
     def count(self, batches: Sequence[Mapping[str, Any]], device: torch.device) -> dict[str, Any]:
         """
@@ -64,6 +66,7 @@ class StepCounter:
             counts = self._accelerator.reduce(counts, reduction="sum")
             rows = counts[number:-1].tolist()
             self.active = [name for name, place in self._places.items() if rows[place] > 0]
+        self.present = counts[number:-1] > 0
         return {
             name: loss_divisor(
                 counts[self._places[name]], counts[number + self._places[name]], counts[-1], self._reduction

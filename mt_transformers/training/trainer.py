@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from ..data import (
     check_media,
     find_max_length,
 )
+from ..data.parts import parts_of
 from ..errors import InputError
 from ..modeling import MultiTaskModel
 from .adapter_training import (
@@ -36,6 +37,8 @@ from .adapter_training import (
     is_adapted,
 )
 from .arguments import MultiTaskTrainingArguments
+from .balancing import BalancingMixin
+from .balancing_checks import check_balancing
 from .checkpoints import begin_checkpoint, check_whole, finish_checkpoint, last_checkpoint, mixture_state
 from .compilation import compile_backbone
 from .components import check_settings, settings_by_component
@@ -67,7 +70,7 @@ from .step_counts import StepCounter, TrainingLog
 __all__ = ["MultiTaskTrainer"]
 
 
-class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMixin):
+class MultiTaskTrainer(BalancingMixin, AdapterTrainingMixin, ParameterGroupsMixin, PublishingMixin):
     """
     A `transformers.Trainer` over several tasks.
 
@@ -104,6 +107,7 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
         _check_given(args, processing_class)
         _check_settings(args, list(model.heads), kwargs.get("optimizers"))
         check_adapters(model, args)
+        check_balancing(args, model, _fed_heads(tasks), list(tasks))
         # a copy, since its shares may change with training
         self.mixture = replace(mixture) if mixture is not None else Mixture()
         self.tasks = dict(tasks)
@@ -136,6 +140,7 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
         self._log = TrainingLog(self.head_configs, train_names, self.accelerator)
         self._freeze_until = settings_by_component(args.freeze_until, list(model.heads))
         self._nonfinite = NonFiniteLosses(model, train_names, self.accelerator, skip=args.nonfinite_loss == "skip")
+        self._set_up_balancing(self._fed)
         self._distribute(model)
         self._set_up_backbone(model.backbone)
 
@@ -205,6 +210,8 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
         if checkpoint is not None:
             check_whole(checkpoint)
         self.sampler_callback.loaded_state = None if checkpoint is None else mixture_state(checkpoint)
+        if checkpoint is not None:
+            self._load_balancing(Path(checkpoint))
         # a run begins with the shares of a new mixture, or with those of its checkpoint
         self.mixture = replace(self.mixture)
         if self.is_world_process_zero():
@@ -212,9 +219,10 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
         if self.accelerator.num_processes > 1 and self.model_wrapped is self.model:
             # an evaluation marks the bare model as prepared (accelerate 1.15), and DDP would be left out
             vars(self.model)["_is_accelerate_prepared"] = False
-            if (self.model.backbone.is_frozen or self.model.task_adapters) and not self.is_fsdp_enabled:
+            alone = self.model.backbone.is_frozen or self.model.task_adapters or self._aggregates
+            if alone and not self.is_fsdp_enabled:
                 prepare_without_ddp(self.model, self.accelerator)
-        with self._nonfinite.watching(), self._reading_alike():
+        with self._nonfinite.watching(), self._reading_alike(), self._sparse_embeddings():
             return super().train(checkpoint, *args, **kwargs)
 
     def _reading_alike(self) -> AbstractContextManager[None]:
@@ -225,7 +233,7 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
     @property
     def _fed(self) -> list[str]:
         """The heads that some task feeds."""
-        return list(dict.fromkeys(head for task in self.tasks.values() for head in task.labels))
+        return _fed_heads(self.tasks)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """As the Trainer's; older checkpoints go only after all processes have written their part of the new one."""
@@ -239,6 +247,7 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
             super()._save_checkpoint(model, trial)
         finally:
             args.save_total_limit = limit
+        self._save_balancing(checkpoint)
         self._save_own_state(checkpoint)
         self.accelerator.wait_for_everyone()
         if args.should_save:
@@ -258,7 +267,10 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
     ) -> tuple[list[dict[str, Any]], Any]:
         """Fetch the micro-batches of an optimizer step and count each head's labelled items in all of them."""
         batches = list(itertools.islice(epoch_iterator, num_batches))
-        return batches, self._counter.count([*batches, *self._rehearse(batches)], device)
+        parts = [part for batch in batches for part in parts_of(batch)]
+        items = self._counter.count([*parts, *self._rehearse(batches)], device)
+        self._balancer.begin_step(parts, items, self._counter.present)
+        return batches, items
 
     def _rehearse(self, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Nothing: for trainers that have further rows in an optimizer step, whose items count in it."""
@@ -278,6 +290,7 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
             inputs["task"] = [self._task_names[index] for index in task_index.tolist()]
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
         if task_index is not None and model.training:
+            loss = self._balancer.revise(loss, outputs)
             loss = self._revise_loss(loss, inputs, outputs, num_items_in_batch)
             self._log.add(inputs, outputs, task_index)
             self._nonfinite.add(outputs, task_index)
@@ -289,7 +302,8 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """One micro-batch; with the last one of a step losses are looked at and the heads' gradients exchanged."""
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        train = partial(super().training_step, model, num_items_in_batch=num_items_in_batch)
+        loss = self._balancer.step(inputs, train)
         if self.accelerator.sync_gradients:
             skipped = self._nonfinite.check(self.state.global_step + 1)
             if self.accelerator.num_processes > 1:
@@ -297,13 +311,15 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
                 average_head_gradients(self.model, active, self.accelerator)
                 if self.model.task_adapters:
                     average_adapter_gradients(self.model, self.accelerator)
+            self._balancer.end_backward()
             drop_gradients(self.model, self._freeze_until, self.state.global_step)
         return loss
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """As the Trainer's, of the backbone alone, whose parameters are counted once and not at each step."""
-        tokens = inputs.get(self.model.main_input_name)
-        return 0 if tokens is None else 6 * tokens.numel() * self._backbone_size
+        tokens = [part[self.model.main_input_name] for part in parts_of(inputs) if self.model.main_input_name in part]
+        number: int = sum(each.numel() for each in tokens)
+        return 6 * number * self._backbone_size
 
     @cached_property
     def _backbone_size(self) -> int:
@@ -313,8 +329,12 @@ class MultiTaskTrainer(AdapterTrainingMixin, ParameterGroupsMixin, PublishingMix
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the heads' losses and the tasks' shares where it is about training."""
         if "loss" in logs:
-            logs = logs | self._log.read() | self._nonfinite.read()
+            logs = logs | self._log.read() | self._nonfinite.read() | self._balancer.read()
         super().log(logs, start_time)
+
+
+def _fed_heads(tasks: Mapping[str, Task]) -> list[str]:
+    return list(dict.fromkeys(head for task in tasks.values() for head in task.labels))
 
 
 def _check_given(args: Any, processing_class: Any) -> None:

@@ -52,6 +52,7 @@ def without_validation(scenario: Scenario) -> Scenario:
 @pytest.mark.parametrize(
     ("given", "mixture", "loss_weights", "message"),
     [
+        ({"balancing": "uw"}, None, {}, "balancing: expected none beside experiences, whose heads come one after an"),
         (
             {"learning_rates": {"mood_head": 1e-3}},
             None,

@@ -38,6 +38,7 @@ TRAINER_SIGNATURES = {
     "compute_loss": "(self, model, inputs, return_outputs=False, num_items_in_batch=None)",
     "training_step": "(self, model, inputs, num_items_in_batch=None)",
     "floating_point_ops": "(self, inputs)",
+    "_track_num_input_tokens": "(self, inputs)",
     "log": "(self, logs, start_time=None)",
     "_save_checkpoint": "(self, model, trial)",
     "create_optimizer": "(self, model=None)",
@@ -73,7 +74,9 @@ CALLED = {
 
 CALLBACK_SIGNATURES = {
     "on_epoch_begin": "(self, args, state, control, **kwargs)",
+    "on_epoch_end": "(self, args, state, control, **kwargs)",
     "on_evaluate": "(self, args, state, control, **kwargs)",
+    "on_optimizer_step": "(self, args, state, control, **kwargs)",
     "on_train_begin": "(self, args, state, control, **kwargs)",
     "on_train_end": "(self, args, state, control, **kwargs)",
 }
