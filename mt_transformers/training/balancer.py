@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..balancing import ConflictReport
+
 __all__ = ["Balancer", "weighted_losses"]
 
 
@@ -18,6 +20,9 @@ class Balancer:
     The calls of a step are [`begin_step`], for each micro-batch [`step`] and in it [`revise`], then [`end_backward`]
     and, once the weights have changed, [`end_step`].
     """
+
+    report: ConflictReport | None = None
+    """How gradients agree, where they are compared."""
 
     def modules(self) -> list[nn.Module]:
         """Modules with parameters that are to be trained beside the model's."""
@@ -70,14 +75,19 @@ class Balancer:
     def end_epoch(self) -> None:
         """An epoch is over."""
 
-    def read(self) -> dict[str, float]:
+    def read(self, step: int) -> dict[str, float]:
         """
         Read what goes into the log.
 
+        Args:
+            step (`int`): Number of the last optimizer step.
+
         Returns:
-            `dict[str, float]`: Numbers since the last call.
+            `dict[str, float]`: Numbers since the last call: `conflicts`, the share of pairs of tasks whose gradients
+            have an inner product below 0, where there were pairs.
         """
-        return {}
+        record = None if self.report is None else self.report.record(step)
+        return {} if record is None or record.conflicts is None else {"conflicts": record.conflicts}
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """What a resumed run needs."""

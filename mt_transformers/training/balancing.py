@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.utils import logging
+from transformers.utils import is_matplotlib_available, logging
 
-from ..balancing import GradientAggregation, GramianAggregation, LossWeighting
+from ..balancing import ConflictReport, GradientAggregation, GramianAggregation, LossWeighting, draw_conflicts
 from ..data import TASK_INDEX
 from ..data.parts import CollatorByTask, parts_of
 from ..errors import InputError
@@ -33,6 +33,9 @@ __all__ = ["BalancingMixin"]
 
 BALANCING_FILE = "balancing.safetensors"
 """What a method remembers, in a checkpoint."""
+
+CONFLICTS_FILE = "conflicts.json"
+"""How the gradients of tasks agreed, in a checkpoint and in the run's folder; as a picture beside it."""
 
 _MEGABYTE = 2**20
 
@@ -122,12 +125,17 @@ class BalancingMixin(DataLoaderMixin):
     # what a resumed run needs
 
     def _save_balancing(self, checkpoint: Path) -> None:
+        if not self.args.should_save:
+            return
+        if self._balancer.report is not None:
+            self._balancer.report.save(checkpoint / CONFLICTS_FILE)
         state = self._balancer.state_dict()
-        if state and self.args.should_save:
+        if state:
             with whole_file(checkpoint / BALANCING_FILE) as unfinished:
                 save_file(state, unfinished)
 
     def _load_balancing(self, checkpoint: Path) -> None:
+        self._load_conflicts(checkpoint)
         expected = self._balancer.state_dict()
         file = checkpoint / BALANCING_FILE
         if not expected and not file.exists():
@@ -142,6 +150,21 @@ class BalancingMixin(DataLoaderMixin):
                 "or for other heads."
             )
         self._balancer.load_state_dict(found)
+
+    def _load_conflicts(self, checkpoint: Path) -> None:
+        report, file = self._balancer.report, checkpoint / CONFLICTS_FILE
+        if report is not None:
+            report.records = ConflictReport.load(file).records if file.exists() else []
+
+    def _write_conflicts(self) -> None:
+        """Write how gradients agreed in the whole run, and draw it."""
+        report = self._balancer.report
+        if report is None or not report.records or not self.args.should_save:
+            return
+        folder = Path(str(self.args.output_dir))
+        report.save(folder / CONFLICTS_FILE)
+        if is_matplotlib_available():
+            draw_conflicts(report, folder / Path(CONFLICTS_FILE).with_suffix(".png"))
 
 
 class _BalancingCallback(TrainerCallback):

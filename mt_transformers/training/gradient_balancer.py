@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..balancing import CoordinateAggregation, GradientAggregation, GradientRows, GramianAggregation
+from ..balancing import ConflictReport, CoordinateAggregation, GradientAggregation, GradientRows, GramianAggregation
 from ..data.parts import NO_TASK, PARTS
 from ..modeling import MultiTaskModel
 from .balancer import Balancer
@@ -18,35 +18,7 @@ from .balancer import Balancer
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-__all__ = ["ConflictLog", "GradientBalancer", "sparse_embeddings"]
-
-
-class ConflictLog:
-    """Counts between two lines of the log how many pairs of gradients conflict: their inner product is below 0."""
-
-    def __init__(self) -> None:
-        self._conflicts = self._pairs = 0
-
-    def add(self, gramian: torch.Tensor) -> None:
-        """
-        Count the pairs of a step.
-
-        Args:
-            gramian (`torch.Tensor` of shape `(size, size)`): Inner products of the gradients, on the CPU.
-        """
-        self._conflicts += int((gramian < 0).sum()) // 2
-        self._pairs += len(gramian) * (len(gramian) - 1) // 2
-
-    def read(self) -> dict[str, float]:
-        """
-        Read what was counted since the last call.
-
-        Returns:
-            `dict[str, float]`: `conflicts`, a share of all pairs; nothing where there was no pair.
-        """
-        conflicts, pairs = self._conflicts, self._pairs
-        self._conflicts = self._pairs = 0
-        return {"conflicts": conflicts / pairs} if pairs else {}
+__all__ = ["GradientBalancer", "sparse_embeddings"]
 
 
 class GradientBalancer(Balancer):
@@ -62,13 +34,15 @@ class GradientBalancer(Balancer):
         accelerator (`Accelerator`): Knows the processes.
     """
 
+    report: ConflictReport
+
     def __init__(self, method: GradientAggregation, model: MultiTaskModel, accelerator: Accelerator) -> None:
         self.method = method
         self.rows = GradientRows([each for each in model.backbone.parameters() if each.requires_grad])
         self.loss_weights = model.config.loss_weights
         self._places = {name: place for place, name in enumerate(method.tasks)}
         self._accelerator = accelerator
-        self._log = ConflictLog()
+        self.report = ConflictReport(method.tasks)
 
     def memory(self) -> int:
         """Size of all gradients that are kept, at most (bytes)."""
@@ -97,7 +71,7 @@ class GradientBalancer(Balancer):
         kept = (gramian.diagonal() != 0).nonzero().flatten()
         present = [tasks[place] for place in kept.tolist()]
         gramian = gramian[kept[:, None], kept]
-        self._log.add(gramian)
+        self.report.add(gramian, present)
         if not present:
             rows.combine(dict.fromkeys(tasks, 1.0))
         elif isinstance(method, CoordinateAggregation):
@@ -107,9 +81,6 @@ class GradientBalancer(Balancer):
             weights = method.weigh(gramian, present).tolist()
             # gradients that are zero leave parameters that weight decay and momentum still move, as in a plain step
             rows.combine(dict.fromkeys(tasks, 0.0) | dict(zip(present, weights, strict=True)))
-
-    def read(self) -> dict[str, float]:
-        return self._log.read()
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         return self.method.state_dict()

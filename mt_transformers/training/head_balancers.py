@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..balancing import GramianAggregation
+from ..balancing import ConflictReport, GramianAggregation
 from ..modeling import MultiTaskModel
 from .balancer import Balancer, weighted_losses
-from .gradient_balancer import ConflictLog, GradientBalancer
+from .gradient_balancer import GradientBalancer
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -60,10 +60,12 @@ class FeatureBalancer(Balancer):
         accelerator (`Accelerator`): Knows the processes.
     """
 
+    report: ConflictReport
+
     def __init__(self, method: GramianAggregation, model: MultiTaskModel, accelerator: Accelerator) -> None:
         self.method, self._model, self._accelerator = method, model, accelerator
         self._places = {name: place for place, name in enumerate(method.tasks)}
-        self._log = ConflictLog()
+        self.report = ConflictReport(method.tasks)
 
     def revise(self, loss: torch.Tensor, outputs: Mapping[str, Any]) -> torch.Tensor:
         encoded = [outputs[name] for name in self._model.backbone.output_names if name in outputs]
@@ -107,13 +109,10 @@ class FeatureBalancer(Balancer):
         weights = dict.fromkeys(self._places.values(), 0.0)
         if len(present) > 0:
             chosen = gramian[present[:, None], present]
-            self._log.add(chosen)
+            self.report.add(chosen, present.tolist())
             found = self.method.weigh(chosen, present.tolist())
             weights |= dict(zip(present.tolist(), found.tolist(), strict=True))
         return weights
-
-    def read(self) -> dict[str, float]:
-        return self._log.read()
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         return self.method.state_dict()

@@ -150,9 +150,12 @@ class LossBalancer(Balancer):
         reduced: torch.Tensor = self._accelerator.reduce(losses, reduction="sum")
         return reduced
 
-    def read(self) -> dict[str, float]:
+    def read(self, step: int) -> dict[str, float]:
         """
         Read the weights since the last call.
+
+        Args:
+            step (`int`): Number of the last optimizer step.
 
         Returns:
             `dict[str, float]`: `weight_<head>`, the mean over the optimizer steps that had the head.

@@ -223,7 +223,9 @@ class MultiTaskTrainer(BalancingMixin, AdapterTrainingMixin, ParameterGroupsMixi
             if alone and not self.is_fsdp_enabled:
                 prepare_without_ddp(self.model, self.accelerator)
         with self._nonfinite.watching(), self._reading_alike(), self._sparse_embeddings():
-            return super().train(checkpoint, *args, **kwargs)
+            done = super().train(checkpoint, *args, **kwargs)
+        self._write_conflicts()
+        return done
 
     def _reading_alike(self) -> AbstractContextManager[None]:
         if self.accelerator.num_processes == 1:
@@ -329,7 +331,8 @@ class MultiTaskTrainer(BalancingMixin, AdapterTrainingMixin, ParameterGroupsMixi
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the heads' losses and the tasks' shares where it is about training."""
         if "loss" in logs:
-            logs = logs | self._log.read() | self._nonfinite.read() | self._balancer.read()
+            balanced = self._balancer.read(self.state.global_step)
+            logs = logs | self._log.read() | self._nonfinite.read() | balanced
         super().log(logs, start_time)
 
 

@@ -14,6 +14,7 @@ from transformers import TrainerCallback
 
 from fixtures import INTENTS, MOODS, SLOTS, VOCABULARY, tiny_model
 from mt_transformers import Mixture, MultiTaskModel, MultiTaskTrainer, Task
+from mt_transformers.balancing import ConflictReport
 from mt_transformers.balancing.aggregations import AGGREGATIONS
 from mt_transformers.balancing.weightings.famo import FastAdaptiveWeighting
 from mt_transformers.errors import InputError
@@ -547,3 +548,28 @@ def test_only_losses_of_heads_that_tasks_feed_are_weighed(
     assert method.heads == ["mood"]
     trainer.train()
     assert method.log_variances.item() != 0
+
+
+def test_how_gradients_agree_is_in_the_folder_of_the_run(
+    two_tasks: dict[str, Task], quiet_model: Models, make_trainer: Trainers, tmp_path: Path
+) -> None:
+    """As a report and a picture, and of a run that was resumed the whole of it."""
+
+    def train(folder: str, **given: Any) -> list[Any]:
+        arguments = {"max_steps": 6, "save_strategy": "steps", "save_steps": 4, "logging_steps": 2, **given}
+        trainer = make_trainer(
+            quiet_model(), two_tasks, balancing="sum", output_dir=str(tmp_path / folder), **arguments
+        )
+        checkpoint = given.get("resume_from_checkpoint")
+        trainer.train(resume_from_checkpoint=checkpoint)
+        return ConflictReport.load(tmp_path / folder / "conflicts.json").records
+
+    torch.manual_seed(0)
+    whole = train("whole")
+    assert [each.step for each in whole] == [2, 4, 6]
+    assert whole[0].norms == [pytest.approx(norm) for norm in whole[0].norms if norm is not None and norm > 0]
+    torch.manual_seed(0)
+    resumed = train("resumed", resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
+    assert resumed == whole
+    pytest.importorskip("matplotlib")
+    assert (tmp_path / "resumed" / "conflicts.png").read_bytes().startswith(b"\x89PNG")
