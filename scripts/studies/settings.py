@@ -112,9 +112,8 @@ def describe_training(settled: argparse.Namespace) -> str:
     """
     own = "".join(
         f"; {name}: {key} {value:g}"
-        for name, given in settled.training.items()
-        if name in settled.strategies
-        for key, value in given.items()
+        for name in settled.strategies
+        for key, value in {**settled.options.get(name, {}), **settled.training.get(name, {})}.items()
     )
     return (
         f"epochs {settled.epochs:g}, batches of {settled.batch_size}, constant learning rates: "

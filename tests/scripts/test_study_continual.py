@@ -114,16 +114,16 @@ def test_strategies_with_a_buffer_are_run_with_each_size(part: Callable[[str], A
         part("settings").settle(Namespace(strategies="derp", seeds="0"), part("clinc150").SETTING)
 
 
-def test_training_arguments_of_single_strategies_are_taken_and_told(
-    part: Callable[[str], Any], tmp_path: Path
-) -> None:
+def test_settings_of_single_strategies_are_taken_and_told(part: Callable[[str], Any], tmp_path: Path) -> None:
     settings = part("settings")
-    settled = settings.settle(Namespace(strategies="naive,joint", seeds="0"), part("clinc150").SETTING)
+    settled = settings.settle(Namespace(strategies="naive,joint,ewc_online", seeds="0"), part("clinc150").SETTING)
     epochs = [
         settings.training_arguments(settled, run, tmp_path).num_train_epochs for run in settings.runs_of(settled)
     ]
-    assert epochs == [1, 5]
-    assert settings.describe_training(settled).endswith("heads 0.002; joint: num_train_epochs 5.")
+    assert epochs == [1, 5, 1]
+    assert settings.describe_training(settled).endswith(
+        "heads 0.002; joint: num_train_epochs 5; ewc_online: fisher_rows 50."
+    )
 
 
 def test_without_the_folder_of_the_data_it_says_so(
