@@ -83,6 +83,14 @@ def test_digits_class_by_class_and_head_by_head(main: Main, tmp_path: Path) -> N
     assert [each.stat().st_mtime_ns for each in sorted(tmp_path.glob("*/*"))] == before
 
 
+def test_every_run_of_the_digits_can_be_made(part: Callable[[str], Any], tmp_path: Path) -> None:
+    study = part("digits").make_study(Namespace(backbone="vit", seeds="0"))
+    assert len(study.runs) == 2 * 12 - 1
+    for run in study.runs:
+        trainer = study.build(run, tmp_path / run.folder_name)
+        assert [each["name"] for each in trainer.strategy.options()] == [run.strategy["name"]]
+
+
 def test_five_tasks(main: Main, tmp_path: Path, tiny_backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     write_data(tmp_path / "data")
     monkeypatch.setenv("MT_TRANSFORMERS_DATA", str(tmp_path / "data"))
