@@ -29,7 +29,7 @@ SETTING = Setting(
     batch_size=10,
     learning_rate=1e-4,
     head_learning_rate=2e-3,
-    # with all rows of the buffer at each step, and a backward pass for each row of an experience, they would take hours
+    # with all rows of the buffer at each step, or a backward pass for each row of an experience, they take hours
     options={"gem": {"replay_batch_size": 2}, "ewc_online": {"fisher_rows": 50}},
     # one epoch is too little to be the upper bound: features that were never trained would do better
     training={"joint": {"num_train_epochs": 5.0}, "l2p": {"learning_rate": 1e-2}},
