@@ -13,6 +13,7 @@ from mt_transformers import MultiTaskTrainingArguments
 from mt_transformers.errors import InputError
 
 OWN = {
+    "balancing",
     "freeze_until",
     "learning_rates",
     "weight_decays",
