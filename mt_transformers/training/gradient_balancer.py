@@ -92,7 +92,7 @@ class GradientBalancer(Balancer):
 @contextmanager
 def sparse_embeddings(backbone: nn.Module) -> Iterator[None]:
     """
-    Let the backbone's word embeddings have sparse gradients on a CPU, where a whole one for each task would cost more
+    Let the backbone's embeddings have sparse gradients on a CPU, where a whole one for each task would cost more
     than all else that aggregation does.
 
     Args:

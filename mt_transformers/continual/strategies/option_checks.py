@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from ...errors import InputError
+from ...balancing.option_checks import check_from_zero, check_whole
 
 __all__ = ["check_rows", "check_seed", "check_weight"]
 
@@ -21,9 +20,7 @@ def check_weight(name: str, value: Any) -> None:
     Raises:
         InputError: If it is no finite number from 0 up.
     """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < 0:
-        raise InputError(f"{name}: expected a number from 0 up, found {value!r}.")
+    check_from_zero(name, value)
 
 
 def check_rows(name: str, value: Any) -> None:
@@ -37,8 +34,7 @@ def check_rows(name: str, value: Any) -> None:
     Raises:
         InputError: If it is no whole number above 0.
     """
-    if type(value) is not int or value < 1:
-        raise InputError(f"{name}: expected a whole number of rows above 0, found {value!r}.")
+    check_whole(name, value, "a whole number of rows above 0", least=1)
 
 
 def check_seed(value: Any) -> None:
@@ -51,5 +47,4 @@ def check_seed(value: Any) -> None:
     Raises:
         InputError: If it is no whole number from 0 up.
     """
-    if type(value) is not int or value < 0:
-        raise InputError(f"seed: expected a whole number from 0 up, found {value!r}.")
+    check_whole("seed", value, "a whole number from 0 up", least=0)
