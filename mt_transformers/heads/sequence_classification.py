@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..errors import InputError
+from ..errors import InputError, check_known
 from .answers import ranked_answers
 from .base import IGNORED, EncodedRows, LabelSource, SourceRow, full_precision, item_mask
 from .feed_forward import FeedForwardHeadConfig, feed_forward
@@ -41,6 +41,9 @@ class SequenceClassificationHeadConfig(FeedForwardHeadConfig, ClassHeadConfig):
         threshold (`float`, *optional*, defaults to 0.5): Probability from which a label of several counts as present.
         classifier_bias (`bool`, *optional*, defaults to `True`):
             Whether the classifier has a bias; the classifiers that transformers puts on decoders have none.
+        f1_labels (`list[str]`, *optional*):
+            Labels that `f1_macro`, `f1_micro` and `f1_weighted` are taken over, such as the one that counts of two, or
+            all but the one that says "none of them". Defaults to all.
     """
 
     problem_type: Literal["single_label_classification", "multi_label_classification"] = "single_label_classification"
@@ -48,6 +51,7 @@ class SequenceClassificationHeadConfig(FeedForwardHeadConfig, ClassHeadConfig):
     label_smoothing: float = 0.0
     threshold: float = 0.5
     classifier_bias: bool = True
+    f1_labels: list[str] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,8 +64,20 @@ class SequenceClassificationHeadConfig(FeedForwardHeadConfig, ClassHeadConfig):
         for name in ("label_smoothing", "threshold"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}: expected a fraction in [0, 1), found {getattr(self, name)!r}.")
+        if self.f1_labels is not None and not any(name.startswith("f1_") for name in self.metric_names):
+            raise InputError(f"f1_labels: expected an F1 among the metrics, found {', '.join(self.metric_names)}.")
         if self.num_labels is not None:
-            self._check_weights()
+            self._check_labels()
+
+    def _check_labels(self) -> None:
+        """Check what is said of labels by their names."""
+        self._check_weights()
+        if self.f1_labels is None:
+            return
+        given = self.f1_labels
+        if not isinstance(given, list) or not given or len(set(given)) < len(given):
+            raise InputError(f"f1_labels: expected a list of labels, each once, found {given!r}.")
+        check_known(given, self.names, "f1_labels", "label")
 
     def _check_weights(self) -> None:
         weights = self.class_weights
@@ -95,7 +111,10 @@ class SequenceClassificationHeadConfig(FeedForwardHeadConfig, ClassHeadConfig):
         return known if self.multi_label else (*known, "matthews_correlation")
 
     def metric_options(self, metric: str) -> dict[str, Any]:
-        return {"multilabel": True} if self.multi_label and metric in self.known_metrics else {}
+        options: dict[str, Any] = {"multilabel": True} if self.multi_label and metric in self.known_metrics else {}
+        if self.f1_labels is not None and metric in self.known_metrics and metric.startswith("f1_"):
+            options["labels"] = [self.names.index(name) for name in self.f1_labels]
+        return options
 
     def grown(self, labels: Sequence[str]) -> SequenceClassificationHeadConfig:
         if self.class_weights is not None:
@@ -107,7 +126,7 @@ class SequenceClassificationHeadConfig(FeedForwardHeadConfig, ClassHeadConfig):
 
     def check_complete(self) -> None:
         super().check_complete()
-        self._check_weights()
+        self._check_labels()
         if self.class_weights == "balanced":
             raise InputError("class_weights is 'balanced', but no training data was read to count the classes.")
 
@@ -131,7 +150,7 @@ class SequenceClassificationHeadConfig(FeedForwardHeadConfig, ClassHeadConfig):
                 ]
             )
             self.class_weights = self._balanced(labels.numpy())
-        self._check_weights()
+        self._check_labels()
 
     def _balanced(self, labels: np.ndarray) -> list[float]:
         if not self.multi_label:

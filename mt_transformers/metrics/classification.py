@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import datasets
@@ -66,9 +67,12 @@ class F1(InMemoryMetric):
         multilabel (`bool`, *optional*, defaults to `False`):
             Predictions and references are 0/1 matrices of shape `(rows, labels)` in place of class ids of shape
             `(rows,)`.
+        labels (`Sequence[int]`, *optional*):
+            Class ids (with `multilabel` columns) that are averaged over, whether they occur or not; as scikit-learn's
+            argument of this name. A single one gives its binary F1.
 
     Raises:
-        ValueError: If `average` is none of these.
+        ValueError: If `average` is none of these, or is one class and `labels` are given beside it.
 
     Example:
         >>> F1("macro").compute(predictions=[0, 0, 1, 1], references=[0, 1, 1, 1])
@@ -77,14 +81,21 @@ class F1(InMemoryMetric):
         {'f1_class_1': 0.8}
         >>> F1("micro", multilabel=True).compute(predictions=[[1, 0], [1, 1]], references=[[1, 0], [0, 1]])
         {'f1_micro': 0.8}
+        >>> F1("macro", labels=[1, 2]).compute(predictions=[0, 1, 2, 2], references=[0, 1, 1, 2])
+        {'f1_macro': 0.6666666666666666}
     """
 
-    def __init__(self, average: str | int = "macro", multilabel: bool = False) -> None:
+    def __init__(
+        self, average: str | int = "macro", multilabel: bool = False, labels: Sequence[int] | None = None
+    ) -> None:
         is_class_id = isinstance(average, int) and not isinstance(average, bool)
         if not is_class_id and average not in _AVERAGES:
             raise ValueError(f"F1: average: expected one of {', '.join(_AVERAGES)} or a class id, found {average!r}.")
+        if is_class_id and labels is not None:
+            raise ValueError(f"F1: labels: expected none beside the class {average}, found {list(labels)}.")
         self._average = average
         self._multilabel = multilabel
+        self._labels = None if labels is None else list(labels)
         own_name = f"f1_class_{average}" if is_class_id else f"f1_{average}"
         super().__init__(own_name, _features(multilabel), _config_name(multilabel))
 
@@ -92,15 +103,16 @@ class F1(InMemoryMetric):
         predicted, true = _matching_ids(self.name, predictions, references, self._multilabel)
         if not true.size:
             return {self.name: 0.0}
-        average = self._average
+        average, labels = self._average, self._labels
         if isinstance(average, int):
             predicted, true = self._one_class(predicted, average), self._one_class(true, average)
             average = "binary"
         elif self._multilabel and true.shape[1] == 1:
             # scikit-learn takes a matrix of one column for class ids 0 and 1, and would average over both.
             predicted, true = predicted[:, 0], true[:, 0]
-            average = "binary"
-        return {self.name: float(f1_score(true, predicted, average=average, zero_division=0))}
+            average, labels = "binary", None
+        score = f1_score(true, predicted, labels=labels, average=average, zero_division=0)
+        return {self.name: float(score)}
 
     def _one_class(self, ids: npt.NDArray[np.int64], class_id: int) -> npt.NDArray[np.int64]:
         """Reduce class ids or a 0/1 matrix to 0/1 for one class, of shape `(rows,)`."""

@@ -230,6 +230,43 @@ def decoded(config: SequenceClassificationHeadConfig, logits: list[list[float]],
     return head.decode({"logits": torch.tensor(logits).log()}, [SourceRow()] * len(logits), **options)
 
 
+@pytest.mark.parametrize(("labels", "expected"), [(["b"], 2 / 3), (["c", "b"], 1 / 3), (None, 7 / 18)])
+def test_f1_is_taken_over_the_labels_that_are_named(labels: list[str] | None, expected: float) -> None:
+    config = make_config(metrics=["f1_macro", "accuracy"], f1_labels=labels)
+    # a: tp 1, fp 2, fn 0; b: tp 1, fp 0, fn 1; c: tp 0, fp 0, fn 1
+    results = config.compute_metrics(np.array([0, 0, 1, 0]), np.array([0, 1, 1, 2]))
+    assert results == {"f1_macro": pytest.approx(expected), "accuracy": 0.5}
+
+
+def test_f1_of_several_labels_is_taken_over_those_that_are_named() -> None:
+    config = make_config(problem_type="multi_label_classification", metrics=["f1_micro"], f1_labels=["a", "c"])
+    predictions, labels = np.array([[1, 1, 0], [1, 1, 1]]), np.array([[1.0, 0, 0], [0, 0, 1]])
+    assert config.compute_metrics(predictions, labels) == {"f1_micro": pytest.approx(0.8)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"f1_labels": ["x"]}, "f1_labels: unknown label 'x'. Known: a, b, c"),
+        ({"f1_labels": []}, r"f1_labels: expected a list of labels, each once, found \[\]"),
+        ({"f1_labels": ["a", "a"]}, "f1_labels: expected a list of labels, each once"),
+        ({"f1_labels": "a"}, "f1_labels: expected a list of labels, each once, found 'a'"),
+        ({"f1_labels": ["a"], "metrics": ["accuracy"]}, "f1_labels: expected an F1 among the metrics, found accuracy"),
+    ],
+)
+def test_wrong_labels_of_f1(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_config(**fields)
+
+
+def test_labels_of_f1_wait_for_names_from_the_data() -> None:
+    config = SequenceClassificationHeadConfig(f1_labels=["y"])
+    config.complete([source(Value("string"), ["x", "y"])])
+    assert config.metric_options("f1_macro") == {"labels": [1]}
+    with pytest.raises(InputError, match="f1_labels: unknown label 'z'"):
+        SequenceClassificationHeadConfig(f1_labels=["z"]).complete([source(Value("string"), ["x", "y"])])
+
+
 def test_top_k_names_the_best_classes() -> None:
     config = SequenceClassificationHeadConfig(id2label=["a", "b", "c"], pooling="mean")
     assert config.answer_options == ("top_k",)

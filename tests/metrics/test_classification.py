@@ -53,6 +53,36 @@ def test_f1_of_class_ids(average: str | int, name: str, expected: float) -> None
 
 
 @pytest.mark.parametrize(
+    ("average", "labels", "expected"),
+    [
+        ("macro", [1], 0.8),
+        ("micro", [1], 0.8),
+        ("weighted", [1], 0.8),
+        ("macro", [0, 2, 9], 0.5 / 3),
+        ("micro", [0, 2], 2 / (2 + 1 + 2)),
+        ("weighted", [1, 2], 2 * 0.8 / 3),
+    ],
+)
+def test_f1_over_some_labels(average: str, labels: list[int], expected: float) -> None:
+    result = F1(average, labels=labels).compute(predictions=PREDICTIONS, references=REFERENCES)
+    assert result == {f"f1_{average}": pytest.approx(expected)}
+    as_matrix = [[[int(one == label) for label in range(10)] for one in ids] for ids in (PREDICTIONS, REFERENCES)]
+    several = F1(average, multilabel=True, labels=labels)
+    assert several.compute(predictions=as_matrix[0], references=as_matrix[1]) == result
+
+
+def test_f1_of_the_only_column() -> None:
+    assert F1(multilabel=True, labels=[0]).compute(predictions=[[1], [1]], references=[[1], [0]]) == {
+        "f1_macro": pytest.approx(2 / 3)
+    }
+
+
+def test_f1_of_one_class_takes_no_labels() -> None:
+    with pytest.raises(ValueError, match=r"F1: labels: expected none beside the class 1, found \[0\]"):
+        F1(1, labels=[0])
+
+
+@pytest.mark.parametrize(
     ("average", "name", "expected"),
     [
         ("macro", "f1_macro", 0.8 / 3),
