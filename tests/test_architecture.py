@@ -26,6 +26,7 @@ LAYERS = (
     ("balancing",),
     ("training",),
     ("continual", "inference"),
+    ("baselines",),
     ("cli", "registration"),
 )
 # Imported on the first call: each a short form of what stands in a later layer.

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError, check_known
+from ..metrics.deviation import mean_and_deviation
 from ..whole_files import whole_file
 from .measures import average_accuracy
 from .results import ContinualResults
-from .seeds import mean_and_deviation, runs_by_strategy
+from .seeds import runs_by_strategy
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import logging
 import math
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +20,7 @@ from transformers import set_seed
 from ..errors import InputError
 from ..modeling import MultiTaskModel
 from ..training import LoadedRecipe, MultiTaskTrainingArguments
+from ..training.fingerprint import fingerprint
 from ..training.run import RESULTS_FILE, facts_for_card, load_recipe_processing, save_folder
 from ..whole_files import whole_file
 from .experience_trainer import ExperienceTrainer
@@ -37,8 +37,6 @@ __all__ = ["ContinualRun", "build_continual", "recipe_scenario", "run_continual"
 
 _MATRIX, _CURVES = "accuracy_matrix.png", "average_accuracy.png"
 _SETTING = "setting.sha256"
-_NOT_LEARNT = ("output_dir", "resume_from_checkpoint")
-"""Training arguments that say nothing of what a bound reaches."""
 
 Setting = TypeVar("Setting")
 
@@ -210,7 +208,7 @@ def _run_bound(loaded: LoadedRecipe, scenario: Scenario, name: str, resume: bool
     args = copy.copy(loaded.arguments)
     folder = Path(str(args.output_dir)) / f"bound-{name}"
     args.output_dir = str(folder)
-    setting = _fingerprint(loaded, scenario)
+    setting = fingerprint(loaded, scenario=scenario.state())
     same = resume and (folder / _SETTING).is_file() and (folder / _SETTING).read_text(encoding="utf-8") == setting
     if same and ContinualResults.is_saved(folder):
         return ContinualResults.load(folder)
@@ -226,19 +224,6 @@ def _run_bound(loaded: LoadedRecipe, scenario: Scenario, name: str, resume: bool
         results.save(folder)
     continual.close()
     return results
-
-
-def _fingerprint(loaded: LoadedRecipe, scenario: Scenario) -> str:
-    """A hash of all that a bound depends on; it names no folder of this machine to others."""
-    recipe = loaded.recipe
-    setting = {
-        "scenario": scenario.state(),
-        "heads": {name: config.to_dict() for name, config in scenario.heads.items()},
-        "training": {name: value for name, value in recipe.training.items() if name not in _NOT_LEARNT},
-        "mixture": asdict(recipe.mixture),
-        "model": [recipe.backbone, recipe.loss_weights, recipe.loss_reduction],
-    }
-    return hashlib.sha256(json.dumps(setting, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _section(loaded: LoadedRecipe) -> dict[str, Any]:

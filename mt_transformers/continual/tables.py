@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ..metrics.deviation import mean_and_deviation
 from ..training.model_card.markdown import escape
 from .results import ContinualResults
-from .seeds import mean_and_deviation, runs_by_strategy
+from .seeds import runs_by_strategy
 
 __all__ = ["format_comparison", "format_matrix", "markdown_comparison", "markdown_matrix"]
 

@@ -67,7 +67,7 @@ def load_recipe(recipe: Recipe, heads: Mapping[str, HeadConfig] | None = None) -
     Raises:
         InputError: If a dataset, a column, a label or an argument cannot be used, naming it.
     """
-    arguments = _training_arguments(recipe.training)
+    arguments = training_arguments(recipe.training)
     for name in recipe.heads:
         check_name(name, "head")
     if heads is None:
@@ -81,7 +81,19 @@ def load_recipe(recipe: Recipe, heads: Mapping[str, HeadConfig] | None = None) -
     return LoadedRecipe(recipe=replace(recipe, tasks=tasks), heads=configs, arguments=arguments, datasets=on_hub)
 
 
-def _training_arguments(values: Mapping[str, Any]) -> MultiTaskTrainingArguments:
+def training_arguments(values: Mapping[str, Any]) -> MultiTaskTrainingArguments:
+    """
+    Make training arguments of a recipe's section.
+
+    Args:
+        values (`Mapping[str, Any]`): The section `training`.
+
+    Returns:
+        [`MultiTaskTrainingArguments`].
+
+    Raises:
+        InputError: If a key is unknown, a value has the wrong type, or `output_dir` is missing.
+    """
     known = [each.name for each in fields(MultiTaskTrainingArguments) if each.init]
     check_known(values, known, "training")
     if not values.get("output_dir"):
@@ -129,6 +141,32 @@ def plan_recipe(loaded: LoadedRecipe) -> MixturePlan:
     return plan_training(sizes, recipe.tasks, recipe.mixture, args, recipe.loss_weights, recipe.loss_reduction)
 
 
+def build_model(loaded: LoadedRecipe) -> MultiTaskModel:
+    """
+    Put new heads on the recipe's backbone.
+
+    Args:
+        loaded ([`LoadedRecipe`]): The recipe.
+
+    Returns:
+        [`MultiTaskModel`]: Its heads as the seed settles them.
+
+    Raises:
+        InputError: If the backbone cannot be loaded.
+    """
+    recipe = loaded.recipe
+    # the heads' first weights belong to what the seed settles
+    set_seed(loaded.arguments.seed)
+    return MultiTaskModel.from_backbone(
+        recipe.backbone,
+        heads=loaded.heads,
+        loss_weights=recipe.loss_weights,
+        loss_reduction=recipe.loss_reduction,  # type: ignore[arg-type]
+        tasks={name: list(task.labels) for name, task in recipe.tasks.items()},
+        initializer=recipe.initializer,
+    )
+
+
 def build_trainer(loaded: LoadedRecipe) -> MultiTaskTrainer:
     """
     Put new heads on the recipe's backbone and make the trainer.
@@ -142,17 +180,7 @@ def build_trainer(loaded: LoadedRecipe) -> MultiTaskTrainer:
     Raises:
         InputError: If the backbone cannot be loaded, or a row cannot be used.
     """
-    recipe = loaded.recipe
-    # the heads' first weights belong to what the seed settles
-    set_seed(loaded.arguments.seed)
-    model = MultiTaskModel.from_backbone(
-        recipe.backbone,
-        heads=loaded.heads,
-        loss_weights=recipe.loss_weights,
-        loss_reduction=recipe.loss_reduction,  # type: ignore[arg-type]
-        tasks={name: list(task.labels) for name, task in recipe.tasks.items()},
-        initializer=recipe.initializer,
-    )
+    recipe, model = loaded.recipe, build_model(loaded)
     return MultiTaskTrainer(
         model,
         loaded.arguments,

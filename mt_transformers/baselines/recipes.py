@@ -1,0 +1,111 @@
+"""The recipe of each run: that of all tasks, with what belongs to other tasks left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..balancing import make_balancing
+from ..errors import InputError
+from ..training import LoadedRecipe
+from ..training.components import ALL_HEADS
+from ..training.run import training_arguments
+from .budget import Budget
+from .runs import BaselineRun
+
+__all__ = ["recipe_of_run"]
+
+_BY_COMPONENT = ("learning_rates", "weight_decays", "freeze_until")
+_STEPS = ("eval_steps", "save_steps", "logging_steps", "warmup_steps")
+"""Training arguments that count optimizer steps, or below 1 are a fraction of them."""
+
+
+def recipe_of_run(run: BaselineRun, loaded: LoadedRecipe, budget: Budget, parameters: Collection[str]) -> LoadedRecipe:
+    """
+    Make the recipe of a run.
+
+    It sees the same number of rows of each of its tasks as the recipe of all tasks, in batches of the same size. So a
+    run of fewer tasks has fewer optimizer steps; numbers of steps among the training arguments shrink with them.
+
+    Args:
+        run ([`BaselineRun`]): The run.
+        loaded ([`LoadedRecipe`]): The recipe of all tasks.
+        budget ([`Budget`]): What that one spends.
+        parameters (`Collection[str]`): Names of all heads' parameters, as initializers know them.
+
+    Returns:
+        [`LoadedRecipe`]: Its `output_dir` is a folder of the run's name in that of the recipe.
+
+    Raises:
+        InputError: If the training arguments cannot be those of fewer tasks.
+    """
+    recipe, names = loaded.recipe, run.tasks(list(budget.rows))
+    values: dict[str, Any] = {
+        **recipe.training,
+        "output_dir": str(Path(recipe.training["output_dir"]) / run.name),
+        "seed": run.seed,
+        "push_to_hub": False,
+    }
+    values.pop("resume_from_checkpoint", None)
+    if run.kind == "multi":
+        return _settled(replace(loaded, recipe=replace(recipe, training=values)), run)
+    tasks = {name: recipe.tasks[name] for name in names}
+    heads = {head: loaded.heads[head] for task in tasks.values() for head in task.labels}
+    values = _for_fewer_tasks(values, tasks, list(heads), budget)
+    left_out = [head for head in loaded.heads if head not in heads]
+    smaller = replace(
+        recipe,
+        heads={name: recipe.heads[name] for name in heads},
+        tasks=tasks,
+        mixture=budget.mixture(recipe.mixture, names),
+        loss_weights={name: weight for name, weight in recipe.loss_weights.items() if name in heads},
+        initializer=_rules_left(recipe.initializer, parameters, left_out),
+        training=values,
+    )
+    return _settled(replace(loaded, recipe=smaller, heads=heads), run)
+
+
+def _settled(loaded: LoadedRecipe, run: BaselineRun) -> LoadedRecipe:
+    """With training arguments of its own, and a method of balancing that knows its tasks."""
+    recipe = loaded.recipe
+    try:
+        arguments = training_arguments(recipe.training)
+        make_balancing(arguments.balancing, list(loaded.heads), list(recipe.tasks))
+    except InputError as error:
+        raise InputError(f"run {run.name}: {error}") from error
+    return replace(loaded, arguments=arguments)
+
+
+def _for_fewer_tasks(
+    values: Mapping[str, Any], tasks: Collection[str], heads: Sequence[str], budget: Budget
+) -> dict[str, Any]:
+    """The training arguments without what is about other tasks."""
+    kept = dict(values)
+    share = budget.share(list(tasks))
+    if kept.pop("max_steps", -1) > 0:
+        kept["num_train_epochs"] = budget.num_epochs
+    for name in _STEPS:
+        if 1 <= (kept.get(name) or 0) < budget.num_steps:
+            # the same part of the run
+            kept[name] = kept[name] / budget.num_steps
+    for name in _BY_COMPONENT:
+        given = kept.get(name) or {}
+        kept[name] = {key: value for key, value in given.items() if key in ("backbone", ALL_HEADS, *heads)}
+    kept["freeze_until"] = {key: round(steps * share) for key, steps in kept["freeze_until"].items()}
+    if len(tasks) == 1:
+        kept.pop("balancing", None)
+    best = re.sub("^eval_", "", str(kept.get("metric_for_best_model", "score")))
+    if best not in ("loss", "score") and not any(best.startswith(f"{name}_") for name in tasks):
+        # a metric of another task; greater_is_better may have been about it
+        kept.pop("metric_for_best_model"), kept.pop("greater_is_better", None)
+    return kept
+
+
+def _rules_left(rules: Sequence[Any], parameters: Collection[str], left_out: Collection[str]) -> list[Any]:
+    """The initializer's rules that fit something else than parameters of heads that are left out."""
+    gone = {name for name in parameters if any(name.startswith(f"heads.{head}.") for head in left_out)}
+    kept = [name for name in parameters if name not in gone]
+    return [rule for rule in rules if any(re.search(rule[0], name) for name in kept)]
