@@ -8,11 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..balancing import make_balancing
 from ..errors import InputError
 from ..training import LoadedRecipe
 from ..training.components import ALL_HEADS
-from ..training.run import training_arguments
+from ..training.run import with_training
 from .budget import Budget
 from .runs import BaselineRun
 
@@ -51,7 +50,7 @@ def recipe_of_run(run: BaselineRun, loaded: LoadedRecipe, budget: Budget, parame
     }
     values.pop("resume_from_checkpoint", None)
     if run.kind == "multi":
-        return _settled(replace(loaded, recipe=replace(recipe, training=values)), run)
+        return _settled(loaded, values, run)
     tasks = {name: recipe.tasks[name] for name in names}
     heads = {head: loaded.heads[head] for task in tasks.values() for head in task.labels}
     values = _for_fewer_tasks(values, tasks, list(heads), budget)
@@ -63,20 +62,16 @@ def recipe_of_run(run: BaselineRun, loaded: LoadedRecipe, budget: Budget, parame
         mixture=budget.mixture(recipe.mixture, names),
         loss_weights={name: weight for name, weight in recipe.loss_weights.items() if name in heads},
         initializer=_rules_left(recipe.initializer, parameters, left_out),
-        training=values,
     )
-    return _settled(replace(loaded, recipe=smaller, heads=heads), run)
+    return _settled(replace(loaded, recipe=smaller, heads=heads), values, run)
 
 
-def _settled(loaded: LoadedRecipe, run: BaselineRun) -> LoadedRecipe:
-    """With training arguments of its own, and a method of balancing that knows its tasks."""
-    recipe = loaded.recipe
+def _settled(loaded: LoadedRecipe, values: Mapping[str, Any], run: BaselineRun) -> LoadedRecipe:
+    """With training arguments of its own."""
     try:
-        arguments = training_arguments(recipe.training)
-        make_balancing(arguments.balancing, list(loaded.heads), list(recipe.tasks))
+        return with_training(loaded, values)
     except InputError as error:
         raise InputError(f"run {run.name}: {error}") from error
-    return replace(loaded, arguments=arguments)
 
 
 def _for_fewer_tasks(

@@ -14,6 +14,7 @@ from typing import Any, get_args, get_type_hints
 
 from transformers import set_seed
 
+from ..balancing import make_balancing
 from ..configuration import check_name
 from ..data import MixturePlan, complete_heads, label_sources, load_processing, load_splits
 from ..errors import InputError, check_known
@@ -79,6 +80,26 @@ def load_recipe(recipe: Recipe, heads: Mapping[str, HeadConfig] | None = None) -
     origins = {name: hub_dataset(task.dataset) for name, task in recipe.tasks.items()}
     on_hub = {name: origin for name, origin in origins.items() if origin is not None}
     return LoadedRecipe(recipe=replace(recipe, tasks=tasks), heads=configs, arguments=arguments, datasets=on_hub)
+
+
+def with_training(loaded: LoadedRecipe, values: Mapping[str, Any]) -> LoadedRecipe:
+    """
+    Give a recipe other training arguments.
+
+    Args:
+        loaded ([`LoadedRecipe`]): The recipe.
+        values (`Mapping[str, Any]`): Its section `training`.
+
+    Returns:
+        [`LoadedRecipe`]: The same rows and heads under them.
+
+    Raises:
+        InputError: If an argument cannot be used, or the method of balancing does not fit heads and tasks.
+    """
+    arguments = training_arguments(values)
+    check_settings(arguments, loaded.heads)
+    make_balancing(arguments.balancing, list(loaded.heads), list(loaded.recipe.tasks))
+    return replace(loaded, recipe=replace(loaded.recipe, training=dict(values)), arguments=arguments)
 
 
 def training_arguments(values: Mapping[str, Any]) -> MultiTaskTrainingArguments:

@@ -1,1 +1,1 @@
-"""Studies of continual learning: what is run, one file a stream."""
+"""Studies: what is run and what is reported; streams of continual learning, one file each, and balancing."""
