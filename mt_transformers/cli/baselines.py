@@ -36,8 +36,10 @@ def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from .files import open_whole
 
     loaded = load_recipe(read_recipe(arguments.recipe, overrides))
-    report = run_baselines(loaded, arguments.seeds, arguments.split, arguments.leave_one_out, _announce)
-    if loaded.arguments.process_index > 0:
+    is_main = loaded.arguments.process_index == 0
+    announce = _announce if is_main else None
+    report = run_baselines(loaded, arguments.seeds, arguments.split, arguments.leave_one_out, announce)
+    if not is_main:
         return
     folder, text = Path(str(loaded.arguments.output_dir)), markdown_report(report)
     report.save(folder / f"{_NAME}.json")
