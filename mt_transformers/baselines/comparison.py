@@ -91,7 +91,7 @@ def compare(
                 Comparison(
                     task=task,
                     head=head,
-                    metric=config.metric_names[0],
+                    metric=config.primary_metric,
                     sign=config.score_sign,
                     other=other,
                     multi=together,
@@ -108,7 +108,7 @@ def _multi(results: Mapping[BaselineRun, RunResult], seed: int) -> RunResult | N
 def _values(
     pair: tuple[RunResult, RunResult], prefix: str, task: str, head: str, config: HeadConfig
 ) -> tuple[float, float]:
-    name = f"{prefix}_{task}_{head}_{config.metric_names[0]}"
+    name = f"{prefix}_{task}_{head}_{config.primary_metric}"
     return pair[0].metrics[name], pair[1].metrics[name]
 
 

@@ -58,7 +58,8 @@ class HeadConfig(ReadingConfig, ABC):
         input, fusion, layer, num_layers: See [`ReadingConfig`].
         metrics (`list[str]`, *optional*):
             Names of the metrics to compute, the primary one first. Defaults to those of the head type. `evaluate/NAME`
-            loads that metric with `evaluate.load`, which downloads its code; higher values of it count as better.
+            loads that metric with `evaluate.load`, which downloads its code; higher values of it count as better, and
+            the primary one must give a value under its own name, the last part of `NAME`.
     """
 
     output_names: ClassVar[tuple[str, ...]] = ("logits", "loss", "row_losses", "rows", "decoded")
@@ -115,6 +116,12 @@ class HeadConfig(ReadingConfig, ABC):
         return tuple(self.metrics) if self.metrics is not None else self.default_metrics
 
     @property
+    def primary_metric(self) -> str:
+        """Under which name [`compute_metrics`] gives the primary metric."""
+        name = self.metric_names[0]
+        return name.rpartition("/")[2].removesuffix(".py") if name.startswith(DOWNLOADED) else name
+
+    @property
     def known_metrics(self) -> tuple[str, ...]:
         """Metrics that make sense for this head."""
         return METRIC_NAMES
@@ -134,8 +141,16 @@ class HeadConfig(ReadingConfig, ABC):
 
         Returns:
             `float`: The primary metric, negative if lower values of it are better.
+
+        Raises:
+            InputError: If a metric from elsewhere gives no value under its own name.
         """
-        return self.score_sign * float(metrics[self.metric_names[0]])
+        if self.primary_metric not in metrics:
+            raise InputError(
+                f"metrics: expected a value named {self.primary_metric!r} of the primary metric "
+                f"{self.metric_names[0]!r}, found {', '.join(metrics)}: name another metric first."
+            )
+        return self.score_sign * float(metrics[self.primary_metric])
 
     def metric_options(self, metric: str) -> dict[str, Any]:
         """Further arguments for [`load_metric`]."""

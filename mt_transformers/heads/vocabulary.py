@@ -47,9 +47,10 @@ class VocabularyHeadConfig(HeadConfig):
 
     def score(self, metrics: Mapping[str, float]) -> float:
         """The mean probability (geometric) of the right tokens, which can be averaged with shares that are right."""
-        name = self.metric_names[0]
-        value = float(metrics[name])
-        return math.exp(-value) if name == "nll" else 1 / value if name == "perplexity" else super().score(metrics)
+        name = self.primary_metric
+        if name == "nll":
+            return math.exp(-float(metrics[name]))
+        return 1 / float(metrics[name]) if name == "perplexity" else super().score(metrics)
 
     def resolve(self, backbone: BackboneInfo) -> None:
         super().resolve(backbone)

@@ -267,6 +267,38 @@ def test_labels_of_f1_wait_for_names_from_the_data() -> None:
         SequenceClassificationHeadConfig(f1_labels=["z"]).complete([source(Value("string"), ["x", "y"])])
 
 
+FROM_ELSEWHERE = """
+import datasets
+import evaluate
+
+
+class FromElsewhere(evaluate.Metric):
+    def _info(self):
+        value = datasets.Value("int64")
+        features = datasets.Features({"predictions": value, "references": value})
+        return evaluate.MetricInfo(description="", citation="", features=features)
+
+    def _compute(self, predictions, references):
+        return {NAME: sum(p == r for p, r in zip(predictions, references)) / 8, "rows": len(predictions)}
+"""
+
+
+def test_a_metric_from_elsewhere_comes_first(tmp_path: Path) -> None:
+    (tmp_path / "hits.py").write_text(FROM_ELSEWHERE.replace("NAME", "'hits'"), encoding="utf-8")
+    config = make_config(metrics=[f"evaluate/{tmp_path / 'hits.py'}", "accuracy"])
+    results = config.compute_metrics(np.array([0, 1]), np.array([0, 1]))
+    assert results == {"hits": 0.25, "rows": 2, "accuracy": 1.0}
+    assert (config.primary_metric, config.score(results)) == ("hits", 0.25)
+
+
+def test_a_metric_from_elsewhere_without_a_value_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "misses.py").write_text(FROM_ELSEWHERE.replace("NAME", "'found'"), encoding="utf-8")
+    config = make_config(metrics=[f"evaluate/{tmp_path / 'misses.py'}"])
+    results = config.compute_metrics(np.array([0, 1]), np.array([0, 1]))
+    with pytest.raises(InputError, match=r"value named 'misses' of the primary .* found found, rows: name another"):
+        config.score(results)
+
+
 def test_top_k_names_the_best_classes() -> None:
     config = SequenceClassificationHeadConfig(id2label=["a", "b", "c"], pooling="mean")
     assert config.answer_options == ("top_k",)

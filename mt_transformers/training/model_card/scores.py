@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from ...data import Task
 from ...heads import HeadConfig
-from ...heads.config import DOWNLOADED
 
 __all__ = ["Evaluation", "Score", "find_scores"]
 
@@ -69,7 +68,7 @@ def find_scores(evaluation: Evaluation, tasks: Mapping[str, Task], heads: Mappin
     scores = []
     for (task_name, head), start in starts.items():
         names = list(heads[head].metric_names)
-        primary = names[0].removeprefix(DOWNLOADED) if names else ""
+        primary = heads[head].primary_metric if names else ""
         names += [key.removeprefix(start) for key, own in others.items() if own == start and key not in named]
         scores += [
             Score(
