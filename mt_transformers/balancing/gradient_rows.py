@@ -52,8 +52,20 @@ class GradientRows:
         Args:
             task (`int`): The task that they are of.
         """
-        for parameter, grads in zip(self.parameters, self._grads, strict=True):
-            grad, parameter.grad = parameter.grad, None
+        found = [parameter.grad for parameter in self.parameters]
+        for parameter in self.parameters:
+            parameter.grad = None
+        self.add(task, found)
+
+    def add(self, task: int, gradients: Sequence[torch.Tensor | None]) -> None:
+        """
+        Add gradients to a task's row.
+
+        Args:
+            task (`int`): The task that they are of.
+            gradients (`Sequence[torch.Tensor | None]`): One for each parameter, None where it has none.
+        """
+        for grad, grads in zip(gradients, self._grads, strict=True):
             if grad is not None:
                 grads[task] = grads[task] + grad if task in grads else grad
 
@@ -111,6 +123,18 @@ class GradientRows:
                 chosen = torch.tensor(own, device=total.device)
                 total[chosen[:, None], chosen] += rows @ rows.T
         return total.cpu()
+
+    def compare(self) -> tuple[torch.Tensor, list[int]]:
+        """
+        Compute the inner products of the rows that are not zero; a row with a NaN is none of these.
+
+        Returns:
+            `tuple[torch.Tensor, list[int]]`: The Gramian, as [`gramian`] has it, and the tasks of its rows.
+        """
+        tasks = self.tasks
+        gramian = self.gramian(tasks)
+        kept = (gramian.diagonal() != 0).nonzero().flatten()
+        return gramian[kept[:, None], kept], [tasks[place] for place in kept.tolist()]
 
     def combine(self, weights: Mapping[int, float]) -> None:
         """

@@ -46,6 +46,11 @@ def check_run(
             "balancing: expected none beside experiences, whose heads come one after another and whose strategies "
             f"revise losses and gradients themselves, found {args.balancing!r}."
         )
+    if args.conflict_steps is not None:
+        raise InputError(
+            f"conflict_steps: expected none beside experiences, which are learnt one at a time, found "
+            f"{args.conflict_steps!r}."
+        )
     check_settings(args, scenario.heads)
     check_known(loss_weights, scenario.heads, "loss_weights", "head")
     for name in _BY_TASK:

@@ -74,6 +74,9 @@ class MultiTaskTrainingArguments(TrainingArguments):
         balancing (`str` or `dict`, *optional*):
             How the tasks are balanced: the name of a method, or a mapping with `name` and its options, see
             [`make_balancing`]. By default the heads' losses, each times its `loss_weights`, are summed.
+        conflict_steps (`int`, *optional*):
+            Every how many optimizer steps the gradients of the tasks in the backbone are compared, for the report of
+            conflicts; training is the same with and without it. Methods that aggregate gradients compare them anyway.
 
     Raises:
         InputError: If an argument is set that cannot hold with several heads.
@@ -112,6 +115,10 @@ class MultiTaskTrainingArguments(TrainingArguments):
     balancing: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "Method by which tasks are balanced: its name, or name and options."}
     )
+    conflict_steps: int | None = field(
+        default=None,
+        metadata={"help": "Every how many optimizer steps the gradients of the tasks are compared; by default never."},
+    )
     metric_for_best_model: str | None = field(
         default="eval_score",
         metadata={
@@ -137,6 +144,10 @@ class MultiTaskTrainingArguments(TrainingArguments):
         if not self.average_tokens_across_devices:
             raise InputError(
                 "average_tokens_across_devices: expected True, a head's items are counted over all devices."
+            )
+        if self.conflict_steps is not None and (type(self.conflict_steps) is not int or self.conflict_steps < 1):
+            raise InputError(
+                f"conflict_steps: expected a number of optimizer steps from 1 up, found {self.conflict_steps!r}."
             )
         self._check_sampling()
         self._check_components()

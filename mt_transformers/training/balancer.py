@@ -10,7 +10,10 @@ from torch import nn
 
 from ..balancing import ConflictReport
 
-__all__ = ["Balancer", "weighted_losses"]
+__all__ = ["Balancer", "Forward", "weighted_losses"]
+
+Forward = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, torch.Tensor]]
+"""Runs the model on a micro-batch under the step's items."""
 
 
 class Balancer:

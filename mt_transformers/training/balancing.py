@@ -24,6 +24,7 @@ from ..whole_files import whole_file
 from .arguments import MultiTaskTrainingArguments
 from .balancer import Balancer
 from .balancing_checks import check_balancing
+from .conflict_probe import ConflictProbe
 from .data_loaders import DataLoaderMixin
 from .gradient_balancer import GradientBalancer, sparse_embeddings
 from .head_balancers import FeatureBalancer, HeadBalancer
@@ -59,12 +60,14 @@ class BalancingMixin(DataLoaderMixin):
         """Make what the training arguments ask for, for the heads that some task feeds."""
         method = check_balancing(self.args, self.model, heads, self._task_names)
         if method is None:
-            return
-        if isinstance(method, LossWeighting):
+            pass
+        elif isinstance(method, LossWeighting):
             weights = self.model.config.loss_weights
             self._balancer = LossBalancer(method, list(self.model.heads), weights, self._forward, self.accelerator)
         else:
             self._balancer = self._make_aggregating(method)
+        if self.args.conflict_steps is not None:
+            self._balancer = self._make_probe(self.args.conflict_steps)
         self.add_callback(_BalancingCallback(self._balancer))
 
     def _make_aggregating(self, method: GradientAggregation) -> Balancer:
@@ -77,6 +80,21 @@ class BalancingMixin(DataLoaderMixin):
             f"{len(method.tasks)} {method.between} in the backbone."
         )
         return balancer
+
+    def _make_probe(self, steps: int) -> ConflictProbe:
+        probe = ConflictProbe(
+            self._balancer,
+            self._task_names,
+            self.model,
+            self._forward,
+            self.accelerator,
+            lambda: self.state.global_step % steps == 0,
+        )
+        logger.warning(
+            f"conflict_steps: every {steps} optimizer steps at most {probe.memory() / _MEGABYTE:.0f} MB of gradients "
+            f"are compared, those of {len(self._task_names)} tasks in the backbone."
+        )
+        return probe
 
     def _sparse_embeddings(self) -> AbstractContextManager[None]:
         """While a run lasts, where each task has a gradient of its own in them and only their products count."""

@@ -33,6 +33,8 @@ def check_balancing(
         InputError: If there is no such method, or it cannot be combined with the model or the other arguments.
     """
     method = make_balancing(args.balancing, heads, tasks)
+    if args.conflict_steps is not None:
+        _check_probe(method, args, model, tasks)
     if isinstance(method, LossWeighting):
         _check_weighting(method, args)
     elif method is not None:
@@ -44,6 +46,19 @@ def check_balancing(
 
 def _is_sharded(args: MultiTaskTrainingArguments) -> bool:
     return bool(args.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
+def _check_probe(
+    method: LossWeighting | GradientAggregation | None,
+    args: MultiTaskTrainingArguments,
+    model: MultiTaskModel,
+    tasks: Sequence[str],
+) -> None:
+    if isinstance(method, GradientAggregation):
+        raise InputError(f"conflict_steps: balancing {method.name!r} compares the gradients of every step anyway.")
+    if len(tasks) < 2:
+        raise InputError(f"conflict_steps: expected at least two tasks to be compared, found {', '.join(tasks)}.")
+    _check_comparable("conflict_steps:", args, model)
 
 
 def _check_weighting(method: LossWeighting, args: MultiTaskTrainingArguments) -> None:
@@ -60,6 +75,13 @@ def _check_aggregation(method: GradientAggregation, args: MultiTaskTrainingArgum
     where = f"balancing: {method.name!r}"
     if len(method.tasks) < 2:
         raise InputError(f"{where} needs at least two {method.between}, found {', '.join(method.tasks)}.")
+    _check_comparable(where, args, model)
+    if args.nonfinite_loss == "skip":
+        raise InputError(f"{where} cannot be combined with nonfinite_loss: skip.")
+
+
+def _check_comparable(where: str, args: MultiTaskTrainingArguments, model: MultiTaskModel) -> None:
+    """Refuse what leaves no gradients to be compared."""
     if _is_sharded(args):
         raise InputError(
             f"{where} needs each gradient as a whole, which fsdp keeps in shards: use DDP, or a method that weighs "
@@ -71,8 +93,6 @@ def _check_aggregation(method: GradientAggregation, args: MultiTaskTrainingArgum
         raise InputError(f"{where} needs parameters that tasks share, but the backbone is frozen.")
     if args.fp16:
         raise InputError(f"{where} compares gradients, which fp16 scales: use bf16.")
-    if args.nonfinite_loss == "skip":
-        raise InputError(f"{where} cannot be combined with nonfinite_loss: skip.")
 
 
 def _check_features(method: GradientAggregation, args: MultiTaskTrainingArguments, model: MultiTaskModel) -> None:

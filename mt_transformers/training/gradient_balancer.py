@@ -66,11 +66,8 @@ class GradientBalancer(Balancer):
             reduce = partial(self._accelerator.reduce, reduction="sum")
             rows.average(reduce, self._accelerator.num_processes, len(method.tasks))
         tasks = rows.tasks
-        gramian = rows.gramian(tasks)
         # a NaN stays, to be seen in the weights
-        kept = (gramian.diagonal() != 0).nonzero().flatten()
-        present = [tasks[place] for place in kept.tolist()]
-        gramian = gramian[kept[:, None], kept]
+        gramian, present = rows.compare()
         self.report.add(gramian, present)
         if not present:
             rows.combine(dict.fromkeys(tasks, 1.0))

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from ..balancing import LossWeighting
-from .balancer import Balancer, weighted_losses
+from .balancer import Balancer, Forward, weighted_losses
+from .random_numbers import drawing_from, random_state
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 __all__ = ["LossBalancer"]
-
-Forward = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, torch.Tensor]]
-"""Runs the model on a micro-batch under the step's items."""
 
 
 class LossBalancer(Balancer):
@@ -81,7 +78,7 @@ class LossBalancer(Balancer):
     def _begin(self) -> None:
         batches, self._begun = self._batches, True
         if self.method.looks_again:
-            self._random_state = _random_state(self._present.device)
+            self._random_state = random_state(self._present.device)
         else:
             self._batches = ()
         if not self.method.needs_losses:
@@ -123,7 +120,7 @@ class LossBalancer(Balancer):
             parameter.data.copy_(torch.where(self._present, parameter.data, before))
             parameter.grad = None
         if self.method.looks_again:
-            with _random_numbers(self._random_state, self._present.device):
+            with drawing_from(self._random_state, self._present.device):
                 self.method.compare(self._before, self._look(self._batches), self._present)
             self._batches = ()
 
@@ -134,7 +131,7 @@ class LossBalancer(Balancer):
         """The losses of all micro-batches and processes, with the random numbers that training has."""
         device = self._present.device
         losses = self._no_losses()
-        with torch.no_grad(), _random_numbers(_random_state(device), device):
+        with torch.no_grad(), drawing_from(random_state(device), device):
             for batch in batches:
                 for name, part in weighted_losses(self._forward(batch, self._items), self._loss_weights).items():
                     losses[self._places[name]] += part
@@ -171,17 +168,3 @@ class LossBalancer(Balancer):
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         self.method.load_state_dict(state)
-
-
-def _random_state(device: torch.device) -> list[torch.Tensor]:
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
-
-
-@contextmanager
-def _random_numbers(state: list[torch.Tensor], device: torch.device) -> Iterator[None]:
-    """Draw from a state of the random numbers, and leave their own one as it was."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.set_rng_state(state[0])
-        if device.type == "cuda":
-            torch.cuda.set_rng_state(state[1], device)
-        yield

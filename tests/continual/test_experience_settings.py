@@ -54,6 +54,12 @@ def without_validation(scenario: Scenario) -> Scenario:
     [
         ({"balancing": "uw"}, None, {}, "balancing: expected none beside experiences, whose heads come one after an"),
         (
+            {"conflict_steps": 5},
+            None,
+            {},
+            "conflict_steps: expected none beside experiences",
+        ),
+        (
             {"learning_rates": {"mood_head": 1e-3}},
             None,
             {},

@@ -32,7 +32,9 @@ METHODS: dict[str, dict[str, Any]] = {
     **{name: {"name": name, **OPTIONS.get(name, {})} for name in (*WEIGHTINGS, *AGGREGATIONS)},
     "pcgrad between heads": {"name": "pcgrad", "between": "heads"},
     "mgda at the features": {"name": "mgda", "between": "heads", "at": "features"},
+    "looking": {},
 }
+"""For each run its `balancing`; the last one looks at gradients now and then."""
 
 
 def train(name: str, accumulated: int, folder: Path) -> None:
@@ -60,12 +62,17 @@ def train(name: str, accumulated: int, folder: Path) -> None:
         max_steps=6,
         learning_rate=0.01,
         weight_decay=0.1,
-        balancing=METHODS[name],
+        balancing=METHODS[name] or None,
+        conflict_steps=None if METHODS[name] else 2,
+        logging_steps=1,
     )
     trainer = MultiTaskTrainer(model, args, two_tasks(), processing_class=tiny_tokenizer())
     trainer.train()
     if args.process_index == 0:
         torch.save(model.state_dict(), folder / f"{name}.pt")
+        report = folder / "run" / "conflicts.json"
+        if report.exists():
+            report.rename(folder / f"{name}.json")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from mt_transformers.errors import InputError
 
 OWN = {
     "balancing",
+    "conflict_steps",
     "freeze_until",
     "learning_rates",
     "weight_decays",
