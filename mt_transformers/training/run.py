@@ -29,7 +29,7 @@ from .publishing import CARD_FILE
 from .recipe import Recipe
 from .trainer import MultiTaskTrainer
 
-__all__ = ["LoadedRecipe", "build_trainer", "load_recipe", "plan_recipe", "run_recipe"]
+__all__ = ["LoadedRecipe", "build_model", "build_trainer", "load_recipe", "plan_recipe", "read_arguments", "run_recipe"]
 
 RESULTS_FILE = "all_results.json"
 
@@ -67,7 +67,7 @@ def load_recipe(recipe: Recipe, heads: Mapping[str, HeadConfig] | None = None) -
     Raises:
         InputError: If a dataset, a column, a label or an argument cannot be used, naming it.
     """
-    arguments = _training_arguments(recipe.training)
+    arguments = read_arguments(recipe.training)
     for name in recipe.heads:
         check_name(name, "head")
     if heads is None:
@@ -81,7 +81,19 @@ def load_recipe(recipe: Recipe, heads: Mapping[str, HeadConfig] | None = None) -
     return LoadedRecipe(recipe=replace(recipe, tasks=tasks), heads=configs, arguments=arguments, datasets=on_hub)
 
 
-def _training_arguments(values: Mapping[str, Any]) -> MultiTaskTrainingArguments:
+def read_arguments(values: Mapping[str, Any]) -> MultiTaskTrainingArguments:
+    """
+    Make the training arguments of a recipe.
+
+    Args:
+        values (`Mapping[str, Any]`): The section `training`.
+
+    Returns:
+        [`MultiTaskTrainingArguments`].
+
+    Raises:
+        InputError: If a field is unknown or has a value that cannot be, or `output_dir` is missing.
+    """
     known = [each.name for each in fields(MultiTaskTrainingArguments) if each.init]
     check_known(values, known, "training")
     if not values.get("output_dir"):
@@ -145,14 +157,7 @@ def build_trainer(loaded: LoadedRecipe) -> MultiTaskTrainer:
     recipe = loaded.recipe
     # the heads' first weights belong to what the seed settles
     set_seed(loaded.arguments.seed)
-    model = MultiTaskModel.from_backbone(
-        recipe.backbone,
-        heads=loaded.heads,
-        loss_weights=recipe.loss_weights,
-        loss_reduction=recipe.loss_reduction,  # type: ignore[arg-type]
-        tasks={name: list(task.labels) for name, task in recipe.tasks.items()},
-        initializer=recipe.initializer,
-    )
+    model = build_model(loaded)
     return MultiTaskTrainer(
         model,
         loaded.arguments,
@@ -160,6 +165,30 @@ def build_trainer(loaded: LoadedRecipe) -> MultiTaskTrainer:
         mixture=recipe.mixture,
         processing_class=load_recipe_processing(recipe, model),
         callbacks=[facts_for_card(loaded)],
+    )
+
+
+def build_model(loaded: LoadedRecipe) -> MultiTaskModel:
+    """
+    Put new heads on the recipe's backbone.
+
+    Args:
+        loaded ([`LoadedRecipe`]): The recipe.
+
+    Returns:
+        [`MultiTaskModel`]: Its heads' weights are those that the random numbers of this moment give.
+
+    Raises:
+        InputError: If the backbone cannot be loaded.
+    """
+    recipe = loaded.recipe
+    return MultiTaskModel.from_backbone(
+        recipe.backbone,
+        heads=loaded.heads,
+        loss_weights=recipe.loss_weights,
+        loss_reduction=recipe.loss_reduction,  # type: ignore[arg-type]
+        tasks={name: list(task.labels) for name, task in recipe.tasks.items()},
+        initializer=recipe.initializer,
     )
 
 
