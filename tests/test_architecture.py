@@ -25,7 +25,7 @@ LAYERS = (
     ("data",),
     ("balancing",),
     ("training",),
-    ("continual", "inference"),
+    ("continual", "inference", "search"),
     ("cli", "registration"),
 )
 # Imported on the first call: each a short form of what stands in a later layer.

@@ -29,7 +29,15 @@ from .publishing import CARD_FILE
 from .recipe import Recipe
 from .trainer import MultiTaskTrainer
 
-__all__ = ["LoadedRecipe", "build_model", "build_trainer", "load_recipe", "plan_recipe", "read_arguments", "run_recipe"]
+__all__ = [
+    "LoadedRecipe",
+    "build_model",
+    "build_trainer",
+    "load_recipe",
+    "plan_recipe",
+    "read_arguments",
+    "run_recipe",
+]
 
 RESULTS_FILE = "all_results.json"
 

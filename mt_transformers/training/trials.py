@@ -7,7 +7,6 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from transformers import Trainer, enable_full_determinism, set_seed
