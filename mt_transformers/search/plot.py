@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from ..errors import InputError
@@ -15,6 +16,12 @@ __all__ = ["draw_search"]
 
 _COLUMNS = 3
 """Panels side by side."""
+
+_NAME_WIDTH = 18
+"""Characters of a choice on the axis."""
+
+_MARGIN = 0.05
+"""Part of an interval that is left free on both sides."""
 
 
 def draw_search(record: SearchRecord, space: SearchSpace, file: Path) -> None:
@@ -57,9 +64,26 @@ def _draw_panel(axes: Any, key: str, tried: Choices | Interval, trials: list[Tri
     scores = [each.eval_score for each in trials]
     axes.scatter(places, scores, s=18, color="tab:gray")
     axes.scatter(places[:1], scores[:1], s=60, color="tab:red", marker="*")
-    # a dollar sign would begin a formula
-    axes.set_title(key.replace("$", r"\$"), fontsize="small")
+    axes.set_title(_plain(key), fontsize="small")
+    axes.tick_params(labelsize="small")
     if isinstance(tried, Choices):
-        axes.set_xticks(range(len(tried.values)), [str(each).replace("$", r"\$") for each in tried.values])
-    elif tried.log:
+        names = [_plain(shorten(str(each), _NAME_WIDTH, placeholder="...")) for each in tried.values]
+        axes.set_xticks(range(len(names)), names)
+        axes.margins(x=0.2)
+        return
+    ends = [tried.low, tried.high]
+    if tried.log:
         axes.set_xscale("log")
+        # the scale's own names of its ticks would cover each other
+        axes.set_xticks([], minor=True)
+        axes.set_xticks([ends[0], math.sqrt(ends[0] * ends[1]), ends[1]])
+        axes.xaxis.set_major_formatter("{x:.3g}")
+        axes.set_xlim(ends[0] / (ends[1] / ends[0]) ** _MARGIN, ends[1] * (ends[1] / ends[0]) ** _MARGIN)
+    else:
+        margin = _MARGIN * (ends[1] - ends[0])
+        axes.set_xlim(ends[0] - margin, ends[1] + margin)
+
+
+def _plain(text: str) -> str:
+    """A text without formulas, which a dollar sign would begin."""
+    return text.replace("$", r"\$")
