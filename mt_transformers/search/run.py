@@ -134,6 +134,8 @@ class _Search:
         if loaded.arguments.world_size > 1:
             raise InputError(f"search: expected one process, found {loaded.arguments.world_size}.")
         recipe = loaded.recipe
+        if not any("validation" in task.dataset for task in recipe.tasks.values()):
+            raise InputError("search: expected a validation split, by which trials are compared.")
         return MultiTaskTrainer(
             None,
             loaded.arguments,
