@@ -37,5 +37,5 @@ def test_what_is_put_in_is_not_shared() -> None:
     recipe = put_in({"training": {}}, {"training.balancing": options})
     recipe["training"]["balancing"]["period"] = 2
     assert options == {"name": "dwa"}
-    with pytest.raises(InputError, match="search, 'training.balancing.period': 'balancing' is no mapping"):
+    with pytest.raises(InputError, match=r"search, 'training\.balancing\.period': 'balancing' is no mapping"):
         put_in({"training": {"balancing": "dwa"}}, {"training.balancing.period": 2})
