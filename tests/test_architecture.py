@@ -25,7 +25,7 @@ LAYERS = (
     ("data",),
     ("balancing",),
     ("training",),
-    ("continual", "inference"),
+    ("continual", "inference", "search"),
     ("baselines",),
     ("cli", "registration"),
 )

@@ -14,8 +14,10 @@ import yaml
 from ..configuration import check_loss_settings
 from ..data import Mixture, Task
 from ..errors import InputError, check_known
+from .dotted_keys import set_value
+from .search_space import SearchSpace, parse_search
 
-__all__ = ["Recipe", "apply_overrides", "load_yaml", "parse_recipe", "read_recipe"]
+__all__ = ["Recipe", "apply_overrides", "load_yaml", "parse_recipe", "read_recipe", "read_values"]
 
 
 @dataclass(kw_only=True)
@@ -35,6 +37,8 @@ class Recipe:
         base_model (`str`): The backbone as the recipe names it, wherever it is then loaded from; for the model card.
         experiences (`dict`, *optional*): How the tasks are learnt one after another, unchecked.
         strategy (`Any`, *optional*): What is done against forgetting then, unchecked.
+        search (`dict[str, Choices | Interval]`, *optional*):
+            What a search tries for which values; training, which takes the values as they stand, leaves it alone.
     """
 
     backbone: str
@@ -48,6 +52,7 @@ class Recipe:
     base_model: str
     experiences: dict[str, Any] | None = None
     strategy: Any = None
+    search: SearchSpace | None = None
 
 
 class _Loader(yaml.SafeLoader):
@@ -103,6 +108,27 @@ def read_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     Raises:
         InputError: If the file does not exist, is no mapping, or says something that cannot be, naming the place.
     """
+    values = read_values(path, overrides)
+    try:
+        return parse_recipe(values, Path(path).resolve().parent)
+    except InputError as error:
+        raise InputError(f"recipe {path}: {error}") from error
+
+
+def read_values(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """
+    Read what a recipe file says, unchecked.
+
+    Args:
+        path (`str`): The file.
+        overrides (`Sequence[str]`, *optional*): Pairs such as `--training.seed`, `1`.
+
+    Returns:
+        `dict[str, Any]`: The values by section, for [`parse_recipe`].
+
+    Raises:
+        InputError: If the file does not exist or is no mapping, or an override leads nowhere.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -114,10 +140,7 @@ def read_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     if not isinstance(values, dict):
         raise InputError(f"recipe {path}: expected a mapping, found {type(values).__name__}.")
     apply_overrides(values, overrides)
-    try:
-        return parse_recipe(values, path.resolve().parent)
-    except InputError as error:
-        raise InputError(f"recipe {path}: {error}") from error
+    return values
 
 
 def _parse_yaml(text: str, where: str) -> Any:
@@ -149,14 +172,7 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
         name = left.pop(0)
         if not name.startswith("--") or not left:
             raise InputError(f"expected --key value, found {name!r}.")
-        place, keys = values, name[2:].split(".")
-        for key in keys[:-1]:
-            # a section with nothing behind it is None in YAML
-            place[key] = {} if place.get(key) is None else place[key]
-            place = place[key]
-            if not isinstance(place, dict):
-                raise InputError(f"{name}: {key!r} is no mapping in the recipe.")
-        place[keys[-1]] = _parse_yaml(left.pop(0), name)
+        set_value(values, name[2:], _parse_yaml(left.pop(0), name), name)
 
 
 def parse_recipe(values: Mapping[str, Any], folder: Path) -> Recipe:
@@ -205,6 +221,7 @@ def parse_recipe(values: Mapping[str, Any], folder: Path) -> Recipe:
         base_model=values["backbone"],
         experiences=_parse_experiences(values),
         strategy=values.get("strategy"),
+        search=parse_search(values),
     )
 
 

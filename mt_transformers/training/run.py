@@ -30,7 +30,16 @@ from .publishing import CARD_FILE
 from .recipe import Recipe
 from .trainer import MultiTaskTrainer
 
-__all__ = ["LoadedRecipe", "build_trainer", "load_recipe", "plan_recipe", "run_recipe"]
+__all__ = [
+    "LoadedRecipe",
+    "build_model",
+    "build_trainer",
+    "load_recipe",
+    "plan_recipe",
+    "read_arguments",
+    "run_recipe",
+    "with_training",
+]
 
 RESULTS_FILE = "all_results.json"
 
@@ -68,7 +77,7 @@ def load_recipe(recipe: Recipe, heads: Mapping[str, HeadConfig] | None = None) -
     Raises:
         InputError: If a dataset, a column, a label or an argument cannot be used, naming it.
     """
-    arguments = training_arguments(recipe.training)
+    arguments = read_arguments(recipe.training)
     for name in recipe.heads:
         check_name(name, "head")
     if heads is None:
@@ -96,15 +105,15 @@ def with_training(loaded: LoadedRecipe, values: Mapping[str, Any]) -> LoadedReci
     Raises:
         InputError: If an argument cannot be used, or the method of balancing does not fit heads and tasks.
     """
-    arguments = training_arguments(values)
+    arguments = read_arguments(values)
     check_settings(arguments, loaded.heads)
     make_balancing(arguments.balancing, list(loaded.heads), list(loaded.recipe.tasks))
     return replace(loaded, recipe=replace(loaded.recipe, training=dict(values)), arguments=arguments)
 
 
-def training_arguments(values: Mapping[str, Any]) -> MultiTaskTrainingArguments:
+def read_arguments(values: Mapping[str, Any]) -> MultiTaskTrainingArguments:
     """
-    Make training arguments of a recipe's section.
+    Make the training arguments of a recipe.
 
     Args:
         values (`Mapping[str, Any]`): The section `training`.
@@ -113,7 +122,7 @@ def training_arguments(values: Mapping[str, Any]) -> MultiTaskTrainingArguments:
         [`MultiTaskTrainingArguments`].
 
     Raises:
-        InputError: If a key is unknown, a value has the wrong type, or `output_dir` is missing.
+        InputError: If a field is unknown or has a value that cannot be, or `output_dir` is missing.
     """
     known = [each.name for each in fields(MultiTaskTrainingArguments) if each.init]
     check_known(values, known, "training")
@@ -162,32 +171,6 @@ def plan_recipe(loaded: LoadedRecipe) -> MixturePlan:
     return plan_training(sizes, recipe.tasks, recipe.mixture, args, recipe.loss_weights, recipe.loss_reduction)
 
 
-def build_model(loaded: LoadedRecipe) -> MultiTaskModel:
-    """
-    Put new heads on the recipe's backbone.
-
-    Args:
-        loaded ([`LoadedRecipe`]): The recipe.
-
-    Returns:
-        [`MultiTaskModel`]: Its heads as the seed settles them.
-
-    Raises:
-        InputError: If the backbone cannot be loaded.
-    """
-    recipe = loaded.recipe
-    # the heads' first weights belong to what the seed settles
-    set_seed(loaded.arguments.seed)
-    return MultiTaskModel.from_backbone(
-        recipe.backbone,
-        heads=loaded.heads,
-        loss_weights=recipe.loss_weights,
-        loss_reduction=recipe.loss_reduction,  # type: ignore[arg-type]
-        tasks={name: list(task.labels) for name, task in recipe.tasks.items()},
-        initializer=recipe.initializer,
-    )
-
-
 def build_trainer(loaded: LoadedRecipe) -> MultiTaskTrainer:
     """
     Put new heads on the recipe's backbone and make the trainer.
@@ -201,7 +184,10 @@ def build_trainer(loaded: LoadedRecipe) -> MultiTaskTrainer:
     Raises:
         InputError: If the backbone cannot be loaded, or a row cannot be used.
     """
-    recipe, model = loaded.recipe, build_model(loaded)
+    recipe = loaded.recipe
+    # the heads' first weights belong to what the seed settles
+    set_seed(loaded.arguments.seed)
+    model = build_model(loaded)
     return MultiTaskTrainer(
         model,
         loaded.arguments,
@@ -209,6 +195,30 @@ def build_trainer(loaded: LoadedRecipe) -> MultiTaskTrainer:
         mixture=recipe.mixture,
         processing_class=load_recipe_processing(recipe, model),
         callbacks=[facts_for_card(loaded)],
+    )
+
+
+def build_model(loaded: LoadedRecipe) -> MultiTaskModel:
+    """
+    Put new heads on the recipe's backbone.
+
+    Args:
+        loaded ([`LoadedRecipe`]): The recipe.
+
+    Returns:
+        [`MultiTaskModel`]: Its heads' weights are those that the random numbers of this moment give.
+
+    Raises:
+        InputError: If the backbone cannot be loaded.
+    """
+    recipe = loaded.recipe
+    return MultiTaskModel.from_backbone(
+        recipe.backbone,
+        heads=loaded.heads,
+        loss_weights=recipe.loss_weights,
+        loss_reduction=recipe.loss_reduction,  # type: ignore[arg-type]
+        tasks={name: list(task.labels) for name, task in recipe.tasks.items()},
+        initializer=recipe.initializer,
     )
 
 

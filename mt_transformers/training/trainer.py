@@ -66,11 +66,12 @@ from .sampler_callback import SamplerCallback
 from .sharding import broadcast_model, choose_shards
 from .shared_reading import reading_alike
 from .step_counts import StepCounter, TrainingLog
+from .trials import TrialsMixin, take_prepared
 
 __all__ = ["MultiTaskTrainer"]
 
 
-class MultiTaskTrainer(BalancingMixin, AdapterTrainingMixin, ParameterGroupsMixin, PublishingMixin):
+class MultiTaskTrainer(BalancingMixin, AdapterTrainingMixin, ParameterGroupsMixin, PublishingMixin, TrialsMixin):
     """
     A `transformers.Trainer` over several tasks.
 
@@ -81,12 +82,16 @@ class MultiTaskTrainer(BalancingMixin, AdapterTrainingMixin, ParameterGroupsMixi
     [`MultiTaskTrainingArguments`]. A model that is saved or pushed has a card, see [`MultiTaskModelCardCallback`].
 
     Args:
-        model ([`MultiTaskModel`]): The model to train, or the `PeftModel` around it.
+        model ([`MultiTaskModel`]):
+            The model to train, or the `PeftModel` around it; None if `model_init` makes it.
         args ([`MultiTaskTrainingArguments`]): The training arguments.
         tasks (`Mapping[str, Task]`): The tasks by name.
         mixture ([`Mixture`], *optional*): How their rows are interleaved.
         processing_class (`Any`): The backbone's tokenizer, image processor, feature extractor or processor.
-        kwargs (`Any`): `callbacks`, `optimizers` and what else `transformers.Trainer` takes.
+        prepared ([`PreparedTasks`], *optional*): Rows of the same tasks that another trainer has prepared.
+        kwargs (`Any`):
+            `callbacks`, `optimizers` and what else `transformers.Trainer` takes. `model_init` makes a model for each
+            trial of [`hyperparameter_search`]; it takes no argument, or the trial's values (`dict[str, Any]`).
 
     Raises:
         InputError: If tasks and heads do not fit, or a row cannot be used; before any training.
@@ -97,14 +102,17 @@ class MultiTaskTrainer(BalancingMixin, AdapterTrainingMixin, ParameterGroupsMixi
 
     def __init__(
         self,
-        model: MultiTaskModel,
+        model: MultiTaskModel | None,
         args: MultiTaskTrainingArguments,
         tasks: Mapping[str, Task],
         mixture: Mixture | None = None,
         processing_class: Any = None,
+        *,
+        prepared: PreparedTasks | None = None,
         **kwargs: Any,
     ) -> None:
         _check_given(args, processing_class)
+        model = self._take_model(model, args, mixture, kwargs)
         _check_settings(args, list(model.heads), kwargs.get("optimizers"))
         check_adapters(model, args)
         check_balancing(args, model, _fed_heads(tasks), list(tasks))
@@ -113,7 +121,7 @@ class MultiTaskTrainer(BalancingMixin, AdapterTrainingMixin, ParameterGroupsMixi
         self.tasks = dict(tasks)
         self.head_configs = {name: head.config for name, head in model.named_heads.items()}
         check_media(self.tasks, model.backbone.info, self.mixture)
-        self.prepared = self._take_tasks(model, args, processing_class)
+        self.prepared = take_prepared(self._take_tasks(model, args, processing_class), prepared)
         metric_names({name: list(task.labels) for name, task in self.tasks.items()}, self.head_configs)
         _take_over_configs(model)
         with args.main_process_first(desc="preparing the rows"):
@@ -184,19 +192,24 @@ class MultiTaskTrainer(BalancingMixin, AdapterTrainingMixin, ParameterGroupsMixi
                 backbone.leave_padding_out()
         compile_backbone(backbone, self.accelerator)
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+    def train(
+        self, resume_from_checkpoint: str | bool | None = None, trial: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
         """
         As `Trainer.train`; a resumed run also takes over the state of the mixture.
 
         Args:
             resume_from_checkpoint (`str` or `bool`, *optional*):
                 The checkpoint to go on from; True for the last one in `output_dir` that was written to its end.
+            trial (`optuna.Trial`, *optional*): The trial of [`hyperparameter_search`] that is trained.
             args, kwargs (`Any`): As `Trainer.train` takes them.
 
         Raises:
             InputError: If there is no such checkpoint, or it was not written to its end; or if all is frozen, or peft
                 has frozen a head.
         """
+        if trial is not None:
+            return self._train_trial(trial)
         check_heads_train(self.model, self._fed)
         check_trainable(self.model, self._fed)
         if self._optimized is not None:
@@ -223,7 +236,7 @@ class MultiTaskTrainer(BalancingMixin, AdapterTrainingMixin, ParameterGroupsMixi
             if alone and not self.is_fsdp_enabled:
                 prepare_without_ddp(self.model, self.accelerator)
         with self._nonfinite.watching(), self._reading_alike(), self._sparse_embeddings():
-            done = super().train(checkpoint, *args, **kwargs)
+            done = super().train(checkpoint, None, *args, **kwargs)
         self._write_conflicts()
         return done
 

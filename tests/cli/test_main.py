@@ -40,7 +40,7 @@ def refused(capsys: Captured, *argv: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["demo"], ["plan"], ["train"], ["evaluate"], ["predict"], ["export"], ["serve"]]
+    "command", [[], ["demo"], ["plan"], ["train"], ["search"], ["evaluate"], ["predict"], ["export"], ["serve"]]
 )
 def test_help_prints(capsys: Captured, command: list[str]) -> None:
     """Also where a help text holds a percent sign, which argparse would take for a format."""

@@ -14,7 +14,7 @@ from mt_transformers import MultiTaskModel, MultiTaskTrainer, Task
 from mt_transformers.errors import InputError
 from mt_transformers.training import apply_overrides, load_yaml
 from mt_transformers.training.components import find_component
-from mt_transformers.training.run import training_arguments
+from mt_transformers.training.run import read_arguments
 
 Models = Callable[..., MultiTaskModel]
 Trainers = Callable[..., MultiTaskTrainer]
@@ -245,22 +245,22 @@ def test_a_head_that_is_called_heads_is_named_by_nothing(
 )
 def test_values_that_cannot_be_are_refused(name: str, value: Any, message: str) -> None:
     with pytest.raises(InputError, match=f"{name}: expected {message}"):
-        training_arguments({"output_dir": "out", "use_cpu": True, name: {"mood": value}})
+        read_arguments({"output_dir": "out", "use_cpu": True, name: {"mood": value}})
 
 
 @pytest.mark.parametrize("name", ["learning_rates", "weight_decays", "freeze_until"])
 def test_what_is_no_mapping_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=f"{name}: expected a mapping of components to numbers, found 0.1"):
-        training_arguments({"output_dir": "out", "use_cpu": True, name: 0.1})
-    assert getattr(training_arguments({"output_dir": "out", "use_cpu": True, name: None}), name) == {}
+        read_arguments({"output_dir": "out", "use_cpu": True, name: 0.1})
+    assert getattr(read_arguments({"output_dir": "out", "use_cpu": True, name: None}), name) == {}
 
 
 @pytest.mark.parametrize("optim", ["lomo", "adalomo", "galore_adamw_layerwise"])
 def test_optimizers_that_step_within_the_backward_pass_are_refused(optim: str) -> None:
     given = {"output_dir": "out", "use_cpu": True, "optim": optim}
     with pytest.raises(InputError, match=f"optim: '{optim}' steps within the backward pass"):
-        training_arguments({**given, "freeze_until": {"backbone": 1}})
-    training_arguments(given)
+        read_arguments({**given, "freeze_until": {"backbone": 1}})
+    read_arguments(given)
 
 
 def test_an_optimizer_of_ones_own_has_its_groups_already(
@@ -285,7 +285,7 @@ def test_recipes_and_the_command_line_give_them() -> None:
     values = load_yaml("training: {output_dir: out, use_cpu: true, learning_rates: {backbone: 1e-5, heads: 1e-3}}")
     apply_overrides(values, ["--training.learning_rates.backbone", "2e-5", "--training.weight_decays.intent", "0"])
     apply_overrides(values, ["--training.freeze_until.backbone=10"])
-    found = training_arguments(values["training"])
+    found = read_arguments(values["training"])
     assert found.learning_rates == {"backbone": 2e-5, "heads": 1e-3}
     assert (found.freeze_until, found.weight_decays) == ({"backbone": 10}, {"intent": 0})
 
