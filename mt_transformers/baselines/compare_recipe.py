@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import InputError
 from ..training import LoadedRecipe
+from ..training.fingerprint import fingerprint
 from ..training.run import build_model
 from .budget import Budget, measure_budget
 from .comparison import compare
@@ -59,7 +60,7 @@ def run_baselines(
         )
     if type(num_seeds) is not int or num_seeds < 1:
         raise InputError(f"seeds: expected a number of at least 1, found {num_seeds!r}.")
-    budget = measure_budget(loaded)
+    setting, budget = fingerprint(loaded), measure_budget(loaded)
     tasks = list(budget.rows)
     split = _choose_split(loaded, tasks, split)
     first = loaded.arguments.seed
@@ -73,6 +74,7 @@ def run_baselines(
         results[run] = train_run(recipe)
     comparisons = compare(results, loaded, tasks, _PREFIXES[split])
     return BaselineReport(
+        setting=setting,
         split=split,
         seeds=list(dict.fromkeys(run.seed for run in runs)),
         comparisons=[each for each in comparisons if each.left_out is None],

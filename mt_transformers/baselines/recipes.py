@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import InputError
 from ..training import LoadedRecipe
 from ..training.components import ALL_HEADS
-from ..training.run import with_training
+from ..training.recipe_loading import with_training
 from .budget import Budget
 from .runs import BaselineRun
 

@@ -21,6 +21,7 @@ class BaselineReport:
     Multi-task training against one model for each task.
 
     Args:
+        setting (`str`): A hash of the recipe, see [`fingerprint`].
         split (`str`): The split that was measured on.
         seeds (`list[int]`): The seeds.
         comparisons (`list[Comparison]`): Each head of each task, alone and together.
@@ -31,6 +32,7 @@ class BaselineReport:
         inference ([`Cost`]): All answers for a row (seconds).
     """
 
+    setting: str
     split: str
     seeds: list[int]
     comparisons: list[Comparison]

@@ -33,6 +33,7 @@ def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     from ..baselines import draw_report, markdown_report, run_baselines, warnings_of
     from ..training import load_recipe, read_recipe
+    from ..training.baseline_section import BASELINES_FILE, BASELINES_TABLES
     from .files import open_whole
 
     loaded = load_recipe(read_recipe(arguments.recipe, overrides))
@@ -42,8 +43,8 @@ def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if not is_main:
         return
     folder, text = Path(str(loaded.arguments.output_dir)), markdown_report(report)
-    report.save(folder / f"{_NAME}.json")
-    with open_whole(folder / f"{_NAME}.md") as file:
+    report.save(folder / BASELINES_FILE)
+    with open_whole(folder / BASELINES_TABLES) as file:
         file.write(text + "\n")
     if is_matplotlib_available():
         draw_report(report, folder / f"{_NAME}.png")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ..modeling import MultiTaskModel, sum_losses
 from ..training import MultiTaskTrainer, MultiTaskTrainingArguments
 from ..training.freezing import drop_gradients
 from ..training.head_gradients import average_gradients, average_head_gradients
-from ..training.model_card import CardContents, CardSection
+from ..training.model_card import CardContents
 from .experience_settings import mixture_for
 from .learner import Learner
 from .sources import SOURCES
@@ -62,8 +62,6 @@ class ExperienceTrainer(MultiTaskTrainer):
             **kwargs,
         )
         learner.attach(self.accelerator, self._task_names)
-        self.card_sections: Sequence[CardSection] = ()
-        """What the model card says of all experiences, once they are learnt."""
         self._concluded = False
         self._rehearsed: list[dict[str, Any]] = []
         self._micro_batch, self._micro_batches = 0, 1
@@ -199,7 +197,7 @@ class ExperienceTrainer(MultiTaskTrainer):
         if not self._concluded:
             return contents
         evaluations = [replace(each, step=0) for each in contents.evaluations]
-        return replace(contents, evaluations=evaluations, step=0, epochs=0.0, sections=self.card_sections)
+        return replace(contents, evaluations=evaluations, step=0, epochs=0.0)
 
     def _plan_for_card(self, sizes: Mapping[str, int], mixture: Mixture) -> MixturePlan | None:
         return None if self._concluded else super()._plan_for_card(sizes, mixture)

@@ -187,7 +187,7 @@ def _save(continual: ContinualTrainer, trainer: ExperienceTrainer, run: Continua
         pictures = _draw(run, folder)
         options = continual.strategy.options()
         section = describe_run(continual.scenario, options, run.results, run.bounds, continual.args, pictures)
-        trainer.card_sections = [section]
+        trainer.model_card_callback.sections = [section]
     save_folder(trainer, run.metrics)
 
 

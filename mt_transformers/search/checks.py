@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..heads import get_head_config
 from ..training.components import check_settings
 from ..training.recipe import parse_recipe
-from ..training.run import read_arguments
+from ..training.recipe_loading import read_arguments
 from ..training.search_space import SearchSpace
 from .best_recipe import put_in
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from .run import LoadedRecipe
+from .recipe_loading import LoadedRecipe
 
 __all__ = ["fingerprint"]
 

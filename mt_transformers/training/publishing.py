@@ -158,6 +158,7 @@ class PublishingMixin(ShardedTrainingMixin, EvaluationMixin):
             tags=known.tags,
             datasets=known.datasets,
             dataset_tags=known.dataset_tags,
+            sections=known.sections,
         )
 
     def _plan_for_card(self, sizes: Mapping[str, int], mixture: Mixture) -> MixturePlan | None:

@@ -25,7 +25,7 @@ from mt_transformers.baselines.comparison import Comparison, mean_relative_chang
 from mt_transformers.errors import InputError
 from mt_transformers.metrics.deviation import mean_and_deviation
 from mt_transformers.training import LoadedRecipe, load_recipe, read_recipe
-from mt_transformers.training.run import with_training
+from mt_transformers.training.recipe_loading import with_training
 from mt_transformers.whole_files import whole_file
 
 __all__ = ["run_study"]

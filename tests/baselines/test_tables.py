@@ -26,6 +26,7 @@ WITHOUT_B = [
 
 def report(left_out: list[Comparison], training: Cost | None = None) -> BaselineReport:
     return BaselineReport(
+        setting="0f",
         split="test",
         seeds=[0, 1],
         comparisons=[INTENT, SLOTS, MOOD],

@@ -30,6 +30,23 @@ def test_tables_files_and_warnings(capsys: Captured, recipe: str, tmp_path: Path
     assert "run 4 of 6: multi-seed2, done before\n" in capsys.readouterr().out
 
 
+def test_the_model_card_shows_the_comparison_of_its_own_recipe(recipe: str, tmp_path: Path) -> None:
+    assert main(["baselines", recipe, "--training.max_steps", "2"]) == 0
+    folder = tmp_path / "out"
+    tables = (folder / "baselines.md").read_text(encoding="utf-8").strip()
+    assert main(["train", recipe, "--training.max_steps", "3"]) == 0
+    assert "Against a model for each task" not in (folder / "README.md").read_text(encoding="utf-8")
+    assert main(["train", recipe, "--training.max_steps", "2"]) == 0
+    assert f"## Against a model for each task\n\n{tables}\n" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_broken_comparison_is_named(capsys: Captured, recipe: str, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "baselines.json").write_text("[]", encoding="utf-8")
+    assert main(["train", recipe]) == 2
+    assert "baselines.json: expected what `mt-transformers baselines` writes" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

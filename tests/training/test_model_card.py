@@ -317,11 +317,11 @@ def test_a_backbone_beside_the_recipe_is_no_name_on_the_hub(
 def test_the_recipe_says_which_datasets_are_on_the_hub(
     tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mt_transformers.training import run
+    from mt_transformers.training import recipe_loading
 
     values["tasks"]["moods"]["dataset"] = {"path": "owner/moods"}
     in_memory = two_tasks()
-    monkeypatch.setattr(run, "load_splits", lambda name, _: in_memory[name].dataset)
+    monkeypatch.setattr(recipe_loading, "load_splits", lambda name, _: in_memory[name].dataset)
     assert loaded(tmp_path, values).datasets == {"moods": "owner/moods"}
 
 

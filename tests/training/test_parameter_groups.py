@@ -14,7 +14,7 @@ from mt_transformers import MultiTaskModel, MultiTaskTrainer, Task
 from mt_transformers.errors import InputError
 from mt_transformers.training import apply_overrides, load_yaml
 from mt_transformers.training.components import find_component
-from mt_transformers.training.run import read_arguments
+from mt_transformers.training.recipe_loading import read_arguments
 
 Models = Callable[..., MultiTaskModel]
 Trainers = Callable[..., MultiTaskTrainer]

@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from .contents import CardSection
 from .scores import Evaluation
 
 __all__ = ["MultiTaskModelCardCallback"]
@@ -28,6 +29,7 @@ class MultiTaskModelCardCallback(TrainerCallback):
         tags (`Sequence[str]`, *optional*): Further tags.
         datasets (`Mapping[str, str]`, *optional*): For each task whose dataset is on the hub its name there.
         dataset_tags (`Sequence[str]`, *optional*): Names of further datasets on the hub.
+        sections (`Sequence[CardSection]`, *optional*): What the card says besides, behind the results.
 
     Example:
         For a trainer that writes a card with these facts::
@@ -46,6 +48,7 @@ class MultiTaskModelCardCallback(TrainerCallback):
         tags: Sequence[str] = (),
         datasets: Mapping[str, str] | None = None,
         dataset_tags: Sequence[str] = (),
+        sections: Sequence[CardSection] = (),
     ) -> None:
         self.model_name = model_name
         self.base_model = base_model
@@ -54,6 +57,7 @@ class MultiTaskModelCardCallback(TrainerCallback):
         self.tags = list(tags)
         self.datasets = dict(datasets or {})
         self.dataset_tags = list(dataset_tags)
+        self.sections = list(sections)
         self._evaluations: list[Evaluation] = []
         self._expected = ("validation", "eval")
         self._loaded_step: int | None = None
