@@ -69,6 +69,18 @@ class GradientRows:
             if grad is not None:
                 grads[task] = grads[task] + grad if task in grads else grad
 
+    def gradients(self, task: int) -> list[torch.Tensor | None]:
+        """
+        Give back a task's row, where no gradient is sparse.
+
+        Args:
+            task (`int`): The task.
+
+        Returns:
+            `list[torch.Tensor | None]`: One for each parameter, None where it has none.
+        """
+        return [grads.get(task) for grads in self._grads]
+
     def average(self, reduce: Callable[[torch.Tensor], torch.Tensor], num_processes: int, num_tasks: int) -> None:
         """
         Average the rows over several processes; a process without a gradient counts as zeros.

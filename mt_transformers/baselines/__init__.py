@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .affinity import measure_affinity
 from .compare_recipe import run_baselines
 from .comparison import Comparison, mean_relative_change
 from .costs import Cost
@@ -20,6 +21,7 @@ __all__ = [
     "draw_report",
     "markdown_report",
     "mean_relative_change",
+    "measure_affinity",
     "run_baselines",
     "train_run",
     "warnings_of",

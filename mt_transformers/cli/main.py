@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from ..errors import InputError
 from ..version import __version__
-from . import baselines, demo, evaluate, export, plan, predict, search, serve, train
+from . import affinity, baselines, demo, evaluate, export, plan, predict, search, serve, train
 
 __all__ = ["main", "run"]
 
-_COMMANDS = (demo, plan, train, baselines, search, evaluate, predict, export, serve)
+_COMMANDS = (demo, plan, train, baselines, affinity, search, evaluate, predict, export, serve)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

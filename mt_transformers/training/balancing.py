@@ -56,6 +56,13 @@ class BalancingMixin(DataLoaderMixin):
         """Whether each task has a gradient of its own."""
         return isinstance(self._balancer, GradientBalancer)
 
+    @property
+    def conflict_probe(self) -> ConflictProbe:
+        """What compares the gradients of the tasks, see `conflict_steps` of [`MultiTaskTrainingArguments`]."""
+        if not isinstance(self._balancer, ConflictProbe):
+            raise InputError("conflict_steps: expected a number of optimizer steps, found none.")
+        return self._balancer
+
     def _set_up_balancing(self, heads: Sequence[str]) -> None:
         """Make what the training arguments ask for, for the heads that some task feeds."""
         method = check_balancing(self.args, self.model, heads, self._task_names)

@@ -52,6 +52,8 @@ class ConflictProbe(Balancer):
         self._loss_weights = model.config.loss_weights
         self.parameters = [each for each in model.backbone.parameters() if each.requires_grad]
         self.report = ConflictReport(list(names))
+        self.on_look: Callable[[Sequence[Mapping[int, Mapping[str, Any]]], GradientRows], None] | None = None
+        """Is given the micro-batches, in parts by task, and the gradients, while they are there."""
         self._batches: Sequence[Mapping[str, Any]] = ()
         self._items: Mapping[str, Any] = {}
 
@@ -69,19 +71,11 @@ class ConflictProbe(Balancer):
         batches, self._batches = self._batches, ()
         if batches:
             # no earlier: a resumed run has the state of its random numbers only now
-            self.look([divide_by_task(batch) for batch in batches])
+            self._look([divide_by_task(batch) for batch in batches])
         return self._balancer.step(inputs, train)
 
-    def look(self, batches: Sequence[Mapping[int, Mapping[str, Any]]]) -> GradientRows:
-        """
-        Compare the gradients of the tasks.
-
-        Args:
-            batches (`Sequence[Mapping[int, Mapping[str, Any]]]`): The micro-batches, each in parts by task.
-
-        Returns:
-            [`GradientRows`]: The gradients.
-        """
+    def _look(self, batches: Sequence[Mapping[int, Mapping[str, Any]]]) -> None:
+        """Compare the gradients of the tasks in these micro-batches."""
         rows, device = GradientRows(self.parameters), self._accelerator.device
         # the gradients of the processes are averaged
         scale = self._accelerator.num_processes
@@ -98,7 +92,8 @@ class ConflictProbe(Balancer):
         gramian, present = rows.compare()
         if bool(gramian.isfinite().all()):
             self.report.add(gramian, present)
-        return rows
+        if self.on_look is not None:
+            self.on_look(batches, rows)
 
     def loss(self, part: Mapping[str, Any]) -> torch.Tensor:
         """

@@ -39,9 +39,10 @@ def refused(capsys: Captured, *argv: str) -> str:
 # help
 
 
-@pytest.mark.parametrize(
-    "command", [[], ["demo"], ["plan"], ["train"], ["search"], ["evaluate"], ["predict"], ["export"], ["serve"]]
-)
+COMMANDS = ("demo", "plan", "train", "baselines", "affinity", "search", "evaluate", "predict", "export", "serve")
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=str)
 def test_help_prints(capsys: Captured, command: list[str]) -> None:
     """Also where a help text holds a percent sign, which argparse would take for a format."""
     with pytest.raises(SystemExit) as caught:
