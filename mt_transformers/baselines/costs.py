@@ -17,7 +17,7 @@ from .runs import BaselineRun
 
 __all__ = ["Cost", "inference_cost", "training_cost"]
 
-_ROWS_OF_A_TASK = 32
+_ROWS_OF_A_TASK = 16
 _REPEATS = 3
 
 
@@ -64,9 +64,9 @@ def inference_cost(loaded: LoadedRecipe, tasks: Sequence[str], split: str) -> Co
     """
     Measure what it takes until all heads have answered a row, on the same rows of all tasks.
 
-    One model with all heads answers them, then the same backbone with the heads of each task in turn, which is as much
-    work as a model for each task; this a few times, of which the median counts. The weights are not trained, since
-    they do not matter here.
+    The same backbone answers them with the heads of each task in turn, which is as much work as a model for each task,
+    and before each of these with all heads; this a few times, of which the medians count. The weights are not trained,
+    since they do not matter here.
 
     Args:
         loaded ([`LoadedRecipe`]): The recipe of all tasks.
@@ -85,11 +85,13 @@ def inference_cost(loaded: LoadedRecipe, tasks: Sequence[str], split: str) -> Co
     heads = [list(recipe.tasks[name].labels) for name in tasks]
     # the first pass is slower than those after it
     predictor(rows[:1])
-    single, multi = [], []
+    single: list[list[float]] = [[] for _ in heads]
+    multi = []
     for _ in range(_REPEATS):
-        multi.append(_seconds(predictor, rows))
-        single.append(sum(_seconds(predictor, rows, own) for own in heads))
-    return Cost(single=median(single) / len(rows), multi=median(multi) / len(rows))
+        for own, seconds in zip(heads, single, strict=True):
+            multi.append(_seconds(predictor, rows))
+            seconds.append(_seconds(predictor, rows, own))
+    return Cost(single=sum(map(median, single)) / len(rows), multi=median(multi) / len(rows))
 
 
 def _rows(loaded: LoadedRecipe, task_name: str, split: str) -> list[dict[str, Any]]:

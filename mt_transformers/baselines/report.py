@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 from ..whole_files import whole_file
 from .comparison import Comparison, mean_relative_change
@@ -48,6 +48,13 @@ class BaselineReport:
         return mean_relative_change(self.comparisons)
 
     @property
+    def median_relative_change(self) -> float:
+        """The median over heads of their means over seeds, which one head that is near 0 alone does not settle."""
+        means = [fmean(each.relative_changes) for each in self.comparisons]
+        known = [mean for mean in means if not math.isnan(mean)]
+        return median(known) if known else math.nan
+
+    @property
     def worse(self) -> list[Comparison]:
         """Heads that end worse than alone."""
         return [each for each in self.comparisons if each.is_worse]
@@ -70,14 +77,14 @@ class BaselineReport:
 
     def save(self, file: Path) -> None:
         """
-        Write the report as JSON, with the mean relative change of each seed.
+        Write the report as JSON, with the mean relative change of each seed and the median over heads.
 
         Args:
             file (`Path`): The file, which appears whole or not at all.
         """
-        values = {**asdict(self), "mean_relative_changes": self.mean_relative_changes}
+        changes = {name: getattr(self, name) for name in ("mean_relative_changes", "median_relative_change")}
         with whole_file(file) as unfinished:
-            text = json.dumps(_plain(values), indent=2, allow_nan=False) + "\n"
+            text = json.dumps(_plain({**asdict(self), **changes}), indent=2, allow_nan=False) + "\n"
             unfinished.write_text(text, encoding="utf-8")
 
 

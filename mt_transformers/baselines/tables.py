@@ -29,7 +29,7 @@ def markdown_report(report: BaselineReport) -> str:
     parts = [
         f"Primary metric on the {report.split} split, {seeds}; a task has the same number of rows alone and together.",
         _table(_HEADER, [_cells(each, report) for each in report.comparisons]),
-        f"Mean relative change: {changes} %",
+        f"Mean relative change: {changes} %; median over heads: {100 * report.median_relative_change:+.1f} %",
         _table(("cost", "a model each", "one model", "ratio"), _cost_rows(report)),
     ]
     if report.left_out:

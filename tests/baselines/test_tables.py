@@ -50,7 +50,7 @@ Primary metric on the test split, 2 seeds; a task has the same number of rows al
 | a    |  slots |      mse |      1600 | 1.5000 ± 0.7071 | 2.0000 ± 0.0000 | +0.5000 ± 0.7071 | -50.0 ± 70.7 |
 | b    |   mood | f1_macro |        80 | 0.4000 ± 0.5657 | 0.6000 ± 0.2828 | +0.2000 ± 0.2828 |            - |
 
-Mean relative change: -13.3 ± 37.7 %
+Mean relative change: -13.3 ± 37.7 %; median over heads: -10.0 %
 
 | cost                       | a model each | one model | ratio |
 |----------------------------|-------------:|----------:|------:|
@@ -89,6 +89,7 @@ def test_the_file(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "baselines.json").read_text(encoding="utf-8"))
     assert found["mean_relative_changes"] == pytest.approx([-0.4, 0.4 / 3])
     assert found["comparisons"][0]["multi"] == [0.6, 0.7]
+    assert found["median_relative_change"] == pytest.approx(-0.1)
     assert found["training"] is None
     assert [path.name for path in tmp_path.iterdir()] == ["baselines.json"]
 
