@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,12 +106,19 @@ class ConflictReport:
 
     def save(self, file: Path) -> None:
         """
-        Write all records as JSON.
+        Write all records as JSON, and what was added since the last one.
 
         Args:
             file (`Path`): The file, which appears whole or not at all.
         """
-        values = {"names": self.names, "records": [asdict(each) for each in self.records]}
+        values: dict[str, Any] = {"names": self.names, "records": [asdict(each) for each in self.records]}
+        if bool(self._met.any()):
+            values["unrecorded"] = {
+                "norms": self._norms.tolist(),
+                "cosines": self._cosines.tolist(),
+                "met": self._met.tolist(),
+                "conflicts": self._conflicts,
+            }
         with whole_file(file) as unfinished:
             unfinished.write_text(json.dumps(values) + "\n", encoding="utf-8")
 
@@ -131,9 +138,18 @@ class ConflictReport:
         """
         try:
             values: Any = json.loads(file.read_text(encoding="utf-8"))
-            return cls(list(values["names"]), [ConflictRecord(**each) for each in values["records"]])
+            report = cls(list(values["names"]), [ConflictRecord(**each) for each in values["records"]])
+            if "unrecorded" in values:
+                report._take_over(values["unrecorded"])
+            return report
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{file}: expected a report of conflicts, which cannot be read: {error}") from error
+
+    def _take_over(self, sums: Mapping[str, Any]) -> None:
+        self._norms = torch.tensor(sums["norms"], dtype=torch.float64)
+        self._cosines = torch.tensor(sums["cosines"], dtype=torch.float64)
+        self._met = torch.tensor(sums["met"], dtype=torch.long)
+        self._conflicts = int(sums["conflicts"])
 
 
 def _means(sums: torch.Tensor, counts: torch.Tensor) -> list[float | None]:

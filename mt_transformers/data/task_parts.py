@@ -58,9 +58,13 @@ def _take(batch: Mapping[str, Any], rows: torch.Tensor) -> dict[str, Any]:
         moved = torch.full((total,), -1, device=places.device)
         moved[places] = torch.arange(len(places), device=places.device)
         part["sequences"] = {head: moved[table].masked_fill(table < 0, -1) for head, table in tables.items()}
-    labelled = {head: torch.isin(rows, own).nonzero().squeeze(1) for head, own in batch["rows"].items()}
-    part["rows"] = {head: own for head, own in labelled.items() if len(own) > 0}
-    part["labels"] = {head: batch["labels"][head][rows] for head in part["rows"]}
+    labels = {head: values[rows] for head, values in batch.get("labels", {}).items()}
+    if "rows" in batch:
+        # another collator may leave it to the model to find them
+        labelled = {head: torch.isin(rows, own).nonzero().squeeze(1) for head, own in batch["rows"].items()}
+        part["rows"] = {head: own for head, own in labelled.items() if len(own) > 0}
+        labels = {head: labels[head] for head in part["rows"]}
+    part["labels"] = labels
     part[TASK_INDEX] = batch[TASK_INDEX][rows]
     return part
 

@@ -28,7 +28,9 @@ from .conflict_probe import ConflictProbe
 from .data_loaders import DataLoaderMixin
 from .gradient_balancer import GradientBalancer, sparse_embeddings
 from .head_balancers import FeatureBalancer, HeadBalancer
+from .kept_buffers import kept_buffers
 from .loss_balancer import LossBalancer
+from .nonfinite import NonFiniteLosses
 
 __all__ = ["BalancingMixin"]
 
@@ -49,6 +51,7 @@ class BalancingMixin(DataLoaderMixin):
     model: MultiTaskModel
     args: MultiTaskTrainingArguments
     _task_names: list[str]
+    _nonfinite: NonFiniteLosses
     _balancer: Balancer = Balancer()
 
     @property
@@ -120,11 +123,15 @@ class BalancingMixin(DataLoaderMixin):
         # a batch that is looked at twice must not count twice
         tracked, self.model._running_metrics = self.model._running_metrics, None
         try:
-            with self.accelerator.autocast():
+            with self._nonfinite.apart(), self._kept_buffers(), self.accelerator.autocast():
                 outputs: Mapping[str, torch.Tensor] = self.model(**inputs, num_items_in_batch=items)
         finally:
             self.model._running_metrics = tracked
         return outputs
+
+    def _kept_buffers(self) -> AbstractContextManager[None]:
+        """Of a pass without a backward pass; where there is one it is for the caller to keep them."""
+        return nullcontext() if torch.is_grad_enabled() else kept_buffers(self.model)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """As `Trainer.create_optimizer`; what a method of balancing learns is in a group of its own."""
@@ -178,13 +185,22 @@ class BalancingMixin(DataLoaderMixin):
 
     def _load_conflicts(self, checkpoint: Path) -> None:
         report, file = self._balancer.report, checkpoint / CONFLICTS_FILE
-        if report is not None:
-            report.records = ConflictReport.load(file).records if file.exists() else []
+        if report is None:
+            return
+        found = ConflictReport.load(file) if file.exists() else ConflictReport(report.names)
+        if found.names != report.names:
+            own, others = ", ".join(report.names), ", ".join(found.names)
+            raise InputError(f"resume_from_checkpoint: {file} compares {others}, expected {own}.")
+        self._balancer.report = found
 
     def _write_conflicts(self) -> None:
         """Write how gradients agreed in the whole run, and draw it."""
         report = self._balancer.report
-        if report is None or not report.records or not self.args.should_save:
+        if report is None or not self.args.should_save:
+            return
+        # a run may end between two lines of the log
+        report.record(self.state.global_step)
+        if not report.records:
             return
         folder = Path(str(self.args.output_dir))
         report.save(folder / CONFLICTS_FILE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from inspect import signature
+from typing import Any
 
 from ..balancing import GradientAggregation, LossWeighting, make_balancing
 from ..errors import InputError
@@ -59,6 +60,9 @@ def _check_probe(
     if len(tasks) < 2:
         raise InputError(f"conflict_steps: expected at least two tasks to be compared, found {', '.join(tasks)}.")
     _check_comparable("conflict_steps:", args, model)
+    checkpointing: Any = args.gradient_checkpointing_kwargs or {}
+    if checkpointing.get("use_reentrant"):
+        raise InputError("conflict_steps: expected activation checkpointing with use_reentrant: false, found true.")
 
 
 def _check_weighting(method: LossWeighting, args: MultiTaskTrainingArguments) -> None:

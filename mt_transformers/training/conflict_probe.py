@@ -13,6 +13,7 @@ from ..balancing import ConflictReport, GradientRows
 from ..data.task_parts import divide_by_task
 from ..modeling import MultiTaskModel
 from .balancer import Balancer, Forward, weighted_losses
+from .kept_buffers import kept_buffers
 from .random_numbers import drawing_from, random_state
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class ConflictProbe(Balancer):
         is_due: Callable[[], bool],
     ) -> None:
         self._balancer, self._forward, self._accelerator, self._is_due = balancer, forward, accelerator, is_due
-        self._loss_weights = model.config.loss_weights
+        self._model, self._loss_weights = model, model.config.loss_weights
         self.parameters = [each for each in model.backbone.parameters() if each.requires_grad]
         self.report = ConflictReport(list(names))
         self.on_look: Callable[[Sequence[Mapping[int, Mapping[str, Any]]], GradientRows], None] | None = None
@@ -71,7 +72,8 @@ class ConflictProbe(Balancer):
         batches, self._batches = self._batches, ()
         if batches:
             # no earlier: a resumed run has the state of its random numbers only now
-            self._look([divide_by_task(batch) for batch in batches])
+            with kept_buffers(self._model):
+                self._look([divide_by_task(batch) for batch in batches])
         return self._balancer.step(inputs, train)
 
     def _look(self, batches: Sequence[Mapping[int, Mapping[str, Any]]]) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..balancing import LossWeighting
 from .balancer import Balancer, Forward, weighted_losses
-from .random_numbers import drawing_from, random_state
+from .random_numbers import RandomState, drawing_from, random_state
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -54,7 +54,7 @@ class LossBalancer(Balancer):
         self._present = torch.zeros(len(self._places), dtype=torch.bool)
         self._losses = self._before = torch.zeros(len(self._places))
         self._weights: torch.Tensor | None = None
-        self._random_state: list[torch.Tensor] = []
+        self._random_state: RandomState | None = None
         self._own: list[torch.Tensor] = []
         # weights of the heads, number of steps with them
         self._sums: torch.Tensor | None = None
@@ -119,7 +119,7 @@ class LossBalancer(Balancer):
             # momentum must not move what belongs to an absent head
             parameter.data.copy_(torch.where(self._present, parameter.data, before))
             parameter.grad = None
-        if self.method.looks_again:
+        if self._random_state is not None:
             with drawing_from(self._random_state, self._present.device):
                 self.method.compare(self._before, self._look(self._batches), self._present)
             self._batches = ()

@@ -97,6 +97,15 @@ class NonFiniteLosses:
             for handle in handles:
                 handle.remove()
 
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Run a pass that is no part of an optimizer step: rows whose loss is not finite do not count in it."""
+        kept, self._rows = self._rows, {}
+        try:
+            yield
+        finally:
+            self._rows = kept
+
     def _before(self, name: str, head: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         if not (head.training and torch.is_grad_enabled()):
             return None

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 
-__all__ = ["drawing_from", "random_state"]
+__all__ = ["RandomState", "drawing_from", "random_state"]
 
 
-def random_state(device: torch.device) -> list[torch.Tensor]:
+@dataclass(frozen=True)
+class RandomState:
+    """
+    Where the random numbers stand that a pass draws: dropout from torch, masks over the time of audio from NumPy.
+
+    Args:
+        cpu (`torch.Tensor`): That of torch on the CPU.
+        cuda (`torch.Tensor`, *optional*): That of torch on the device, if it has one of its own.
+        numpy (`Any`): That of NumPy.
+        python (`Any`): That of Python.
+    """
+
+    cpu: torch.Tensor
+    cuda: torch.Tensor | None
+    numpy: Any
+    python: Any
+
+
+def random_state(device: torch.device) -> RandomState:
     """
     Read the state of the random numbers.
 
@@ -18,18 +40,19 @@ def random_state(device: torch.device) -> list[torch.Tensor]:
         device (`torch.device`): The device that the model is on.
 
     Returns:
-        `list[torch.Tensor]`: That of the CPU, and that of the device if it has one of its own.
+        [`RandomState`].
     """
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return RandomState(torch.get_rng_state(), cuda, np.random.get_state(), random.getstate())
 
 
 @contextmanager
-def drawing_from(state: list[torch.Tensor], device: torch.device) -> Iterator[None]:
+def drawing_from(state: RandomState, device: torch.device) -> Iterator[None]:
     """
     Draw from a state of the random numbers, and leave their own one as it was.
 
     Args:
-        state (`list[torch.Tensor]`): What [`random_state`] gave.
+        state ([`RandomState`]): What [`random_state`] gave.
         device (`torch.device`): The device that the model is on.
 
     Example:
@@ -40,8 +63,17 @@ def drawing_from(state: list[torch.Tensor], device: torch.device) -> Iterator[No
         >>> torch.equal(torch.rand(2), first)
         True
     """
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.set_rng_state(state[0])
-        if device.type == "cuda":
-            torch.cuda.set_rng_state(state[1], device)
+    before = random_state(device)
+    _set(state, device)
+    try:
         yield
+    finally:
+        _set(before, device)
+
+
+def _set(state: RandomState, device: torch.device) -> None:
+    torch.set_rng_state(state.cpu)
+    if state.cuda is not None:
+        torch.cuda.set_rng_state(state.cuda, device)
+    np.random.set_state(state.numpy)
+    random.setstate(state.python)
