@@ -57,7 +57,7 @@ def measure_affinity(loaded: LoadedRecipe, num_steps: int | None = None) -> Affi
         raise InputError("experiences: tasks that are learnt one after another are in no step together.")
     if num_steps is not None and (type(num_steps) is not int or num_steps < 1):
         raise InputError(f"steps: expected a number of optimizer steps from 1 up, found {num_steps!r}.")
-    every = max(1, (num_steps or measure_budget(loaded).num_steps) // _LOOKS)
+    every = max(1, round((num_steps or measure_budget(loaded).num_steps) / _LOOKS))
     values = {
         **loaded.recipe.training,
         "output_dir": str(Path(loaded.recipe.training["output_dir"]) / AFFINITY_FOLDER),
@@ -117,9 +117,10 @@ class LookAhead:
             # a warm-up begins with a step that leads nowhere
             return
         before = self._losses(batches)
+        kept = [parameter.detach().clone() for parameter in self._probe.parameters]
         affinities = []
         for task in present:
-            with self._stepped(rows.gradients(task), rate):
+            with self._stepped(rows.gradients(task), rate, kept):
                 affinities.append(1 - self._losses(batches) / before)
         self._meter.add_lookahead(torch.stack(affinities)[:, present].cpu(), present)
 
@@ -136,10 +137,11 @@ class LookAhead:
         return losses
 
     @contextmanager
-    def _stepped(self, gradients: Sequence[torch.Tensor | None], rate: float) -> Iterator[None]:
-        """A step of gradient descent, for as long as the context lasts."""
+    def _stepped(
+        self, gradients: Sequence[torch.Tensor | None], rate: float, kept: Sequence[torch.Tensor]
+    ) -> Iterator[None]:
+        """A step of gradient descent from what was kept, for as long as the context lasts."""
         parameters = self._probe.parameters
-        kept = [parameter.detach().clone() for parameter in parameters]
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None:
                 parameter.sub_(gradient, alpha=rate)
