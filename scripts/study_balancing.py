@@ -11,6 +11,7 @@ goes on where it was; any value of the recipe can be set. MT_TRANSFORMERS_DATA i
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mt_transformers.errors import InputError
 
     try:
-        command = f"python scripts/study_balancing.py {' '.join(argv or sys.argv[1:])}"
+        command = f"python scripts/study_balancing.py {shlex.join(argv or sys.argv[1:])}"
         print(import_module("studies.balancing").run_study(given, overrides, command))
     except InputError as error:
         print(f"study_balancing: {error}", file=sys.stderr)

@@ -34,7 +34,8 @@ Parts = Sequence[Mapping[int, Mapping[str, Any]]]
 
 def measure_affinity(loaded: LoadedRecipe, num_steps: int | None = None) -> AffinityReport:
     """
-    Train a recipe jointly, with the plain sum of losses, and measure how its tasks agree; the model is not kept.
+    Train a recipe jointly, in float32 and with the plain sum of losses, and measure how its tasks agree; the model is
+    not kept.
 
     About 50 optimizer steps are looked at, or all of fewer. The folder `affinity` in the recipe's `output_dir` then
     has the course of the cosines, too, as `conflicts.json`.
@@ -70,6 +71,8 @@ def measure_affinity(loaded: LoadedRecipe, num_steps: int | None = None) -> Affi
         "push_to_hub": False,
         "resume_from_checkpoint": None,
         "report_to": "none",
+        # what a step changes would drown in what bfloat16 rounds away
+        "bf16": False,
     }
     trainer = build_trainer(with_training(loaded, values | ({} if num_steps is None else {"max_steps": num_steps})))
     probe = trainer.conflict_probe

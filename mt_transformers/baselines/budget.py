@@ -36,7 +36,7 @@ class Budget:
             tasks (`Sequence[str]`): The tasks.
 
         Returns:
-            `int`: A row that comes again counts again.
+            `int`: A row that comes again counts again. About as many, where the run ends within an epoch.
         """
         return round(self.num_epochs * sum(self.rows[name] for name in tasks))
 
@@ -86,7 +86,8 @@ def measure_budget(loaded: LoadedRecipe) -> Budget:
         [`Budget`].
 
     Raises:
-        InputError: If that is not settled beforehand: a task is streamed, or the shares follow the scores.
+        InputError: If that is not settled beforehand: a task is streamed, the shares follow the scores, or the run
+            ends within an epoch that goes through one task after another.
     """
     if loaded.recipe.mixture.sampling == "dynamic":
         raise InputError(
@@ -98,6 +99,11 @@ def measure_budget(loaded: LoadedRecipe) -> Budget:
         num_epochs, num_steps = args.max_steps / steps, args.max_steps
     else:
         num_epochs, num_steps = args.num_train_epochs, math.ceil(args.num_train_epochs * steps)
-    return Budget(
-        rows={task.task_name: task.rows_per_epoch for task in plan.tasks}, num_epochs=num_epochs, num_steps=num_steps
-    )
+    if loaded.recipe.mixture.order == "sequential" and num_epochs != int(num_epochs):
+        raise InputError(
+            f"mixture: with order 'sequential' the rows of {num_epochs:g} epochs depend on which task comes first: "
+            "expected a whole number of epochs."
+        )
+    # a task of no share is trained in none of the runs
+    rows = {task.task_name: task.rows_per_epoch for task in plan.tasks if task.rows_per_epoch > 0}
+    return Budget(rows=rows, num_epochs=num_epochs, num_steps=num_steps)

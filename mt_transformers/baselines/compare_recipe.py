@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import InputError
-from ..training import LoadedRecipe
+from ..training import LoadedRecipe, plan_recipe
+from ..training.balancing_checks import check_balancing
 from ..training.fingerprint import fingerprint
 from ..training.run import build_model
 from .budget import Budget, measure_budget
@@ -104,6 +105,9 @@ def _recipes(runs: Sequence[BaselineRun], loaded: LoadedRecipe, budget: Budget) 
     recipes = {run: recipe_of_run(run, loaded, budget, parameters) for run in runs}
     for recipe in recipes.values():
         find_result(recipe)
+        plan_recipe(recipe)
+        names = [name for name, task in recipe.recipe.tasks.items() if "train" in task.dataset]
+        check_balancing(recipe.arguments, model, list(recipe.heads), names)
     return recipes
 
 

@@ -18,8 +18,8 @@ from .runs import BaselineRun
 __all__ = ["recipe_of_run"]
 
 _BY_COMPONENT = ("learning_rates", "weight_decays", "freeze_until")
-_STEPS = ("eval_steps", "save_steps", "logging_steps", "warmup_steps")
-"""Training arguments that count optimizer steps, or below 1 are a fraction of them."""
+_STEPS = ("eval_steps", "logging_steps", "warmup_steps")
+"""Training arguments that count optimizer steps, or below 1 are a fraction of them; beside `save_steps`."""
 
 
 def recipe_of_run(run: BaselineRun, loaded: LoadedRecipe, budget: Budget, parameters: Collection[str]) -> LoadedRecipe:
@@ -48,12 +48,13 @@ def recipe_of_run(run: BaselineRun, loaded: LoadedRecipe, budget: Budget, parame
         "seed": run.seed,
         "push_to_hub": False,
     }
-    values.pop("resume_from_checkpoint", None)
+    for name in ("resume_from_checkpoint", "conflict_steps"):
+        values.pop(name, None)
     if run.kind == "multi":
         return _settled(loaded, values, run)
     tasks = {name: recipe.tasks[name] for name in names}
     heads = {head: loaded.heads[head] for task in tasks.values() for head in task.labels}
-    values = _for_fewer_tasks(values, tasks, list(heads), budget)
+    values = _for_fewer_tasks(values, tasks, list(heads), budget) | _fewer_steps(loaded, budget.share(names))
     left_out = [head for head in loaded.heads if head not in heads]
     smaller = replace(
         recipe,
@@ -82,10 +83,6 @@ def _for_fewer_tasks(
     share = budget.share(list(tasks))
     if kept.pop("max_steps", -1) > 0:
         kept["num_train_epochs"] = budget.num_epochs
-    for name in _STEPS:
-        if 1 <= (kept.get(name) or 0) < budget.num_steps:
-            # the same part of the run
-            kept[name] = kept[name] / budget.num_steps
     for name in _BY_COMPONENT:
         given = kept.get(name) or {}
         kept[name] = {key: value for key, value in given.items() if key in ("backbone", ALL_HEADS, *heads)}
@@ -97,6 +94,19 @@ def _for_fewer_tasks(
         # a metric of another task; greater_is_better may have been about it
         kept.pop("metric_for_best_model"), kept.pop("greater_is_better", None)
     return kept
+
+
+def _fewer_steps(loaded: LoadedRecipe, share: float) -> dict[str, Any]:
+    """Numbers of optimizer steps in a run of a share of the rows, such that they are the same part of it."""
+    args = loaded.arguments
+    found = {name: getattr(args, name) for name in _STEPS}
+    steps = {name: max(1, round(value * share)) for name, value in found.items() if value is not None and value >= 1}
+    if args.save_steps >= 1:
+        # the best model is looked for among those that were saved: every so many evaluations
+        evaluated = args.eval_steps if args.eval_steps is not None and args.eval_steps >= 1 else None
+        times = None if evaluated is None else max(1, round(args.save_steps / evaluated))
+        steps["save_steps"] = max(1, round(args.save_steps * share)) if times is None else steps["eval_steps"] * times
+    return steps
 
 
 def _rules_left(rules: Sequence[Any], parameters: Collection[str], left_out: Collection[str]) -> list[Any]:

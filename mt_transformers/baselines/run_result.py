@@ -52,11 +52,13 @@ def find_result(loaded: LoadedRecipe) -> RunResult | None:
         [`RunResult`]: None if the run has not come to its end.
 
     Raises:
-        InputError: If the folder holds a run of another recipe, or its file cannot be read.
+        InputError: If the folder holds a run of another recipe or something else, or its file cannot be read.
     """
     folder = Path(str(loaded.arguments.output_dir))
     setting, file = folder / _SETTING, folder / _RESULT
-    if setting.is_file() and setting.read_text(encoding="utf-8") != fingerprint(loaded):
+    if not setting.is_file() and folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"{folder}: something else is there: remove it, or give another training.output_dir.")
+    if setting.is_file() and setting.read_text(encoding="utf-8") != _setting_of(loaded):
         raise InputError(
             f"{folder}: a run of another recipe is there: remove it, or give another training.output_dir."
         )
@@ -94,7 +96,7 @@ def train_run(loaded: LoadedRecipe) -> RunResult:
     trainer = build_trainer(loaded)
     if trainer.is_world_process_zero():
         with whole_file(folder / _SETTING) as unfinished:
-            unfinished.write_text(fingerprint(loaded), encoding="utf-8")
+            unfinished.write_text(_setting_of(loaded), encoding="utf-8")
     checkpoint = last_checkpoint(str(folder))
     trained: Mapping[str, Any] = trainer.train(resume_from_checkpoint=checkpoint).metrics
     result = RunResult(
@@ -106,6 +108,11 @@ def train_run(loaded: LoadedRecipe) -> RunResult:
         _keep(result, folder)
     trainer.accelerator.wait_for_everyone()
     return result
+
+
+def _setting_of(loaded: LoadedRecipe) -> str:
+    """A hash of the recipe, and of what decides how large a batch of all processes is."""
+    return fingerprint(loaded, world_size=loaded.arguments.world_size)
 
 
 def _evaluate(trainer: MultiTaskTrainer) -> dict[str, float]:

@@ -40,6 +40,9 @@ SEARCH_FOLDER = "search"
 
 _STUDY = "search"
 
+_FAULTS = (ArithmeticError, ImportError, RuntimeError, TypeError, ValueError)
+"""What training raises under values that it cannot be run with; memory that runs out is a RuntimeError."""
+
 logger = logging.get_logger(__name__)
 
 
@@ -103,10 +106,16 @@ class _Search:
             search=dict(self._values["search"]),
         )
         self.record.take_over()
+        if not self.record.trials and any(self.record.folder.glob("run-*")):
+            raise InputError(
+                f"{self.record.folder}: something else is there, in folders run-*: remove them, or give another "
+                "training.output_dir."
+            )
 
     def run(self, trials: int, on_trial: Callable[[TrialRecord], None] | None) -> None:
         """Run the trials that are missing, and write what came out after each."""
         if len(self.record.trials) < trials:
+            self.record.save()
             trainer, storage = self._make_trainer(), self._make_storage()
             while len(self.record.trials) < trials:
                 trial = self._try_next(trainer, storage)
@@ -128,7 +137,8 @@ class _Search:
             "push_to_hub": False,
             "resume_from_checkpoint": None,
         }
-        if not self._recipe.training.get("load_best_model_at_end"):
+        may_load_best = "training.load_best_model_at_end" in self._space
+        if not self._recipe.training.get("load_best_model_at_end") and not may_load_best:
             changed["save_strategy"] = "no"
         loaded = load_recipe(replace(self._recipe, training=self._recipe.training | changed))
         if loaded.arguments.world_size > 1:
@@ -188,8 +198,8 @@ class _Search:
         try:
             trainer.hyperparameter_search(hp_space, n_trials=1, hp_name=lambda _: folder.name, **study)
             score = trainer.objective
-        except InputError as error:
-            fault = str(error)
+        except _FAULTS as error:
+            fault = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         seconds = round(time.monotonic() - started, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -62,7 +63,9 @@ class Choices:
 
     def drawn_for(self, value: Any) -> Any:
         """What optuna has drawn where this is the value."""
-        return self.values.index(value)
+        # a mapping that was kept as JSON has texts as keys
+        plain = [json.dumps(each, sort_keys=True, default=str) for each in self.values]
+        return plain.index(json.dumps(value, sort_keys=True, default=str))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from transformers import Trainer, enable_full_determinism, set_seed
 from transformers.integrations import is_optuna_available
+from transformers.trainer_utils import BestRun
 
 from ..configuration import check_loss_settings
 from ..data import Mixture, PreparedTasks
@@ -80,6 +81,8 @@ class TrialsMixin(Trainer):
     prepared: PreparedTasks
     objective: Any
     _given: _Given
+    # number of a trial of the search that runs -> its values
+    _tried: dict[str, dict[str, Any]]
 
     def _take_model(
         self,
@@ -180,7 +183,8 @@ class TrialsMixin(Trainer):
             kwargs (`Any`): For `optuna.create_study` and `Study.optimize`, such as `sampler` or `storage`.
 
         Returns:
-            `transformers.trainer_utils.BestRun`: The best trial: its number, its objective and its values.
+            `transformers.trainer_utils.BestRun`: The best trial: its number, its objective and its values, those that
+            `hp_space` gave.
 
         Raises:
             InputError: If there is no `model_init`, no validation split, or no optuna.
@@ -192,20 +196,26 @@ class TrialsMixin(Trainer):
             raise InputError("hyperparameter_search: expected a trainer with model_init in place of a model.")
         if not any("validation" in splits for splits in self.prepared.splits.values()):
             raise InputError("hyperparameter_search: expected a validation split, by which trials are compared.")
-        kept = self.model, self.model_wrapped
+        kept, self._tried = (self.model, self.model_wrapped), {}
         self.model_init = self._given.model_init
         try:
-            return super().hyperparameter_search(
+            best: Any = super().hyperparameter_search(
                 hp_space, compute_objective or eval_score, n_trials, direction, "optuna", hp_name, **kwargs
             )
+            return [self._named(each) for each in best] if isinstance(best, list) else self._named(best)
         finally:
             self.model_init, self.hp_search_backend = None, None  # type: ignore[assignment]
             # what the Trainer gives free after each trial
             self.model, self.model_wrapped = kept
 
+    def _named(self, best: BestRun) -> BestRun:
+        """A trial with the values that it was trained with, in place of what was drawn to make them."""
+        return best._replace(hyperparameters=self._tried.get(best.run_id, best.hyperparameters))
+
     def _train_trial(self, trial: Any) -> Any:
         """Train and evaluate under the values of a trial."""
-        trainer = self.with_values(self.hp_space(trial), self._get_output_dir(trial))
+        values = self._tried[str(trial.number)] = self.hp_space(trial)
+        trainer = self.with_values(values, self._get_output_dir(trial))
         done = trainer.train()
         self.objective = self.compute_objective(trainer.evaluate())
         return done

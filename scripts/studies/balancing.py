@@ -25,7 +25,9 @@ from mt_transformers.baselines.comparison import Comparison, mean_relative_chang
 from mt_transformers.errors import InputError
 from mt_transformers.metrics.deviation import mean_and_deviation
 from mt_transformers.training import LoadedRecipe, load_recipe, read_recipe
+from mt_transformers.training.balancing_checks import check_balancing
 from mt_transformers.training.recipe_loading import with_training
+from mt_transformers.training.run import build_model
 from mt_transformers.whole_files import whole_file
 
 __all__ = ["run_study"]
@@ -69,11 +71,16 @@ def run_study(given: argparse.Namespace, overrides: Sequence[str], command: str)
     if not 1 <= given.method_seeds <= given.seeds:
         raise InputError(f"--method-seeds: expected a number from 1 to {given.seeds}, found {given.method_seeds}.")
     loaded = load_recipe(read_recipe(given.recipe, ["--training.output_dir", str(given.output), *overrides]))
+    if loaded.arguments.balancing is not None:
+        raise InputError(f"balancing: expected none in the recipe, found {loaded.arguments.balancing!r}.")
     names = [name for name in given.methods.split(",") if name]
     first = loaded.arguments.seed
     variants = {
         name: [_variant(loaded, name, seed) for seed in range(first, first + given.method_seeds)] for name in names
     }
+    model, heads, tasks = build_model(loaded), list(loaded.heads), list(loaded.recipe.tasks)
+    for recipes in variants.values():
+        check_balancing(recipes[0].arguments, model, heads, tasks)
     report = run_baselines(loaded, given.seeds, given.split, on_run=_announce)
     rows = [_alone(report), _together(report)]
     for name, recipes in variants.items():

@@ -132,10 +132,12 @@ def measured(folder: Path, values: dict[str, Any], *args: Any) -> AffinityReport
 
 
 def test_from_a_recipe(tmp_path: Path, values: dict[str, Any]) -> None:
-    values["training"] |= {"balancing": "uw", "save_strategy": "epoch"}
+    values["training"] |= {"balancing": "uw", "save_strategy": "epoch", "bf16": True}
     report = measured(tmp_path, values)
     assert report.names == ["requests", "moods", "tempers"]
     assert report.looks == 8
+    # what bfloat16 would round away
+    assert torch.tensor([[each or 0.0 for each in row] for row in report.lookahead]).diagonal().min() > 0
     # the same rows under another name
     assert report.cosines[1][2] is not None
     assert all(norm is not None and norm > 0 for norm in report.norms)

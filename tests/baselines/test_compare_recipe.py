@@ -23,7 +23,7 @@ def test_all_runs(tmp_path: Path, values: dict[str, Any]) -> None:
     def tell(number: int, count: int, run: BaselineRun, is_done: bool) -> None:
         told.append((number, count, run.name, is_done))
 
-    values["training"]["seed"] = 3
+    values["training"] |= {"seed": 3, "conflict_steps": 2}
     report = compared(tmp_path, values, 2, leave_one_out=True, on_run=tell)
     assert [name for _, _, name, _ in told[:7]] == [
         "multi-seed3",
@@ -91,6 +91,24 @@ def test_what_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         compared(tmp_path, {**values, **change}, **kwargs)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"balancing": "krum"}, "without-requests-seed42|krum"),
+        ({"balancing": "sum", "fp16": True}, "balancing: 'sum' compares gradients, which fp16 scales"),
+    ],
+)
+def test_methods_are_checked_before_any_training(
+    change: dict[str, Any], message: str, tmp_path: Path, values: dict[str, Any]
+) -> None:
+    """Leaving a task out may leave too few for a method."""
+    pytest.importorskip("torchjd")
+    values["training"] |= change
+    with pytest.raises(InputError, match=message):
+        compared(tmp_path, values, leave_one_out=True)
     assert not (tmp_path / "out").exists()
 
 

@@ -82,27 +82,63 @@ def test_heads_weights_and_settings_of_other_tasks_are_left_out(tmp_path: Path, 
 
 
 def test_numbers_of_steps_stay_the_same_part_of_the_run(tmp_path: Path, values: dict[str, Any]) -> None:
-    # 32 rows, batches of 4, 3 epochs
+    # 32 rows, of which 8 are moods, batches of 4, 3 epochs
     values["training"] |= {
         "num_train_epochs": 3,
         "eval_strategy": "steps",
         "eval_steps": 6,
         "save_steps": 12,
-        "logging_steps": 24,
-        "warmup_steps": 0.1,
+        "logging_steps": 8,
+        "warmup_steps": 4,
     }
     arguments = of_run(ALONE, tmp_path, values).arguments
-    assert (arguments.eval_steps, arguments.save_steps) == (0.25, 0.5)
-    # not below the number of steps, and a fraction already
-    assert (arguments.logging_steps, arguments.warmup_steps) == (24, 0.1)
+    found = (arguments.eval_steps, arguments.save_steps, arguments.logging_steps, arguments.warmup_steps)
+    assert found == (2, 4, 2, 1)
     assert of_run(RUNS[0], tmp_path, values).arguments.eval_steps == 6
+    values["training"]["warmup_steps"] = 0.1
+    assert of_run(ALONE, tmp_path, values).arguments.warmup_steps == 0.1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"eval_steps": 1, "save_steps": 3},
+        {"eval_steps": 3, "save_steps": 9},
+        {"eval_steps": 2},
+        {"eval_steps": 7, "save_steps": 7},
+    ],
+    ids=str,
+)
+def test_the_best_model_is_found_in_runs_of_fewer_tasks(
+    given: dict[str, int], tmp_path: Path, values: dict[str, Any]
+) -> None:
+    """Each number of evaluations between two that are saved stays, whatever the rounding."""
+    values["training"] |= {
+        "num_train_epochs": 9,
+        "eval_strategy": "steps",
+        "save_strategy": "steps",
+        "load_best_model_at_end": True,
+        **given,
+    }
+    arguments = of_run(ALONE, tmp_path, values).arguments
+    assert arguments.save_steps % arguments.eval_steps == 0
+    assert arguments.save_steps // arguments.eval_steps == given.get("save_steps", 500) // given["eval_steps"]
+    if given.get("save_steps") == given["eval_steps"]:
+        trainer = build_trainer(of_run(ALONE, tmp_path, values))
+        trainer.train()
+        assert trainer.state.best_model_checkpoint is not None
+
+
+def test_what_is_only_looked_at_is_left_out(tmp_path: Path, values: dict[str, Any]) -> None:
+    values["training"]["conflict_steps"] = 2
+    assert [of_run(run, tmp_path, values).arguments.conflict_steps for run in RUNS] == [None] * len(RUNS)
 
 
 def test_a_number_of_steps_in_place_of_epochs(tmp_path: Path, values: dict[str, Any]) -> None:
     values["training"] |= {"max_steps": 12, "num_train_epochs": 50, "warmup_steps": 3}
     arguments = of_run(ALONE, tmp_path, values).arguments
     # 12 of 8 steps an epoch
-    assert (arguments.max_steps, arguments.num_train_epochs, arguments.warmup_steps) == (-1, 1.5, 0.25)
+    assert (arguments.max_steps, arguments.num_train_epochs, arguments.warmup_steps) == (-1, 1.5, 1)
     loaded = load_recipe(read_recipe(write_recipe(tmp_path, values)))
     assert measure_budget(loaded).rows_seen(["moods"]) == 12
     trainer = build_trainer(of_run(ALONE, tmp_path, values))
@@ -169,3 +205,16 @@ def test_shares_that_follow_the_scores_are_refused(tmp_path: Path, values: dict[
     values["mixture"] = {"sampling": "dynamic"}
     with pytest.raises(InputError, match="mixture: dynamic shares follow the scores of a run"):
         of_run(ALONE, tmp_path, values)
+
+
+def test_one_task_after_another_needs_whole_epochs(tmp_path: Path, values: dict[str, Any]) -> None:
+    values["mixture"] = {"order": "sequential"}
+    assert of_run(ALONE, tmp_path, values).recipe.mixture.order == "sequential"
+    values["training"]["max_steps"] = 3
+    with pytest.raises(InputError, match=r"the rows of 0\.375 epochs depend on which task comes first"):
+        of_run(ALONE, tmp_path, values)
+
+
+def test_a_task_without_a_share_is_in_no_comparison(tmp_path: Path, values: dict[str, Any]) -> None:
+    values["mixture"] = {"sampling": "weighted", "weights": {"requests": 2, "moods": 1, "tempers": 0}}
+    assert list(measure_budget(load_recipe(read_recipe(write_recipe(tmp_path, values)))).rows) == ["requests", "moods"]

@@ -44,8 +44,25 @@ def test_another_recipe_is_refused(tmp_path: Path, values: dict[str, Any]) -> No
         train_run(loaded(tmp_path, values, "--loss_weights.mood", "2.0"))
 
 
+@pytest.mark.parametrize("name", ["checkpoint-4", "notes.txt"])
+def test_what_is_not_ours_is_left_alone(name: str, tmp_path: Path, values: dict[str, Any]) -> None:
+    (tmp_path / "out" / name).mkdir(parents=True)
+    with pytest.raises(InputError, match="out: something else is there: remove it, or give another"):
+        train_run(loaded(tmp_path, values))
+    assert (tmp_path / "out" / name).is_dir()
+
+
+def test_another_number_of_processes_is_another_run(
+    tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_run(loaded(tmp_path, values))
+    monkeypatch.setattr("mt_transformers.MultiTaskTrainingArguments.world_size", 2)
+    with pytest.raises(InputError, match="a run of another recipe is there"):
+        find_result(loaded(tmp_path, values))
+
+
 def test_a_broken_result_is_named(tmp_path: Path, values: dict[str, Any]) -> None:
-    (tmp_path / "out").mkdir()
+    train_run(loaded(tmp_path, values))
     (tmp_path / "out" / "run.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match=r"run.json: expected the result of a run, found KeyError"):
         find_result(loaded(tmp_path, values))

@@ -77,6 +77,18 @@ def test_an_unknown_method_is_refused_before_any_run(
     assert not (tmp_path / "study").exists()
 
 
+def test_a_recipe_that_balances_is_no_plain_sum(
+    main: Main, tmp_path: Path, tiny_backbone: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_recipe(tmp_path, recipe_values(tiny_backbone, tmp_path))
+    argv = ["--recipe", str(recipe), "--output", str(tmp_path / "study")]
+    assert main([*argv, "--training.balancing", "uw"]) == 2
+    assert "balancing: expected none in the recipe, found 'uw'" in capsys.readouterr().err
+    assert main([*argv, "--methods", "sum", "--training.fp16", "true"]) == 2
+    assert "'sum' compares gradients, which fp16 scales" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
 def test_heads_are_scored_as_tweeteval_does() -> None:
     recipe = read_recipe(SCRIPTS / "studies" / "tweeteval.yaml")
     heads = {name: get_head_config(name, values) for name, values in recipe.heads.items()}

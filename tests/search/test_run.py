@@ -167,3 +167,36 @@ def test_what_a_search_needs(tmp_path: Path, values: dict[str, Any], monkeypatch
     monkeypatch.setattr("mt_transformers.search.run.is_optuna_available", lambda: False)
     with pytest.raises(InputError, match=r'pip install "mt_transformers\[search\]"'):
         search_recipe(tmp_path / "recipe.yaml")
+
+
+def test_whatever_stops_a_trial_is_told_and_the_search_goes_on(tmp_path: Path, values: dict[str, Any]) -> None:
+    """The scheduler asks for an argument that the recipe does not give, with an error of its own."""
+    values["search"] = {"training.lr_scheduler_type": ["linear", "cosine_with_min_lr"]}
+    record = search(tmp_path, values, 6)
+    faults = {each.values["training.lr_scheduler_type"]: each.fault for each in record.trials}
+    assert faults["linear"] is None
+    assert str(faults["cosine_with_min_lr"]).startswith("ValueError: ")
+
+
+def test_the_best_model_may_be_searched_for(tmp_path: Path, values: dict[str, Any]) -> None:
+    values["training"] |= {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    values["search"] = {"training.load_best_model_at_end": [True, False]}
+    record = search(tmp_path, values, 4)
+    assert [each.fault for each in record.trials] == [None] * 4
+    assert {each.values["training.load_best_model_at_end"] for each in record.trials} == {True, False}
+
+
+def test_what_is_not_ours_is_left_alone(tmp_path: Path, values: dict[str, Any]) -> None:
+    other = tmp_path / "out" / "search" / "run-0"
+    other.mkdir(parents=True)
+    with pytest.raises(InputError, match=r"search: something else is there, in folders run-\*"):
+        search(tmp_path, values, 1)
+    assert other.is_dir()
+
+
+def test_choices_that_are_mappings_outlive_an_interruption(tmp_path: Path, values: dict[str, Any]) -> None:
+    names = [{0: "negative", 1: "positive"}, {0: "bad", 1: "good"}]
+    values["tasks"]["moods"]["labels"] = {"mood": "label"}
+    values["search"] = {"heads.mood.id2label": names, **SEARCH}
+    search(tmp_path, values, 1)
+    assert len(search(tmp_path, values, 2).trials) == 2

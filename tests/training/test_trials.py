@@ -100,6 +100,9 @@ def test_each_trial_is_trained_with_its_values(make_searching: Any, seen: _Seen)
     trials = optuna.load_study(**study).trials
     assert best.objective == max(each.value for each in trials)
     assert trials[int(best.run_id)].value == best.objective
+    # the values as they were given, not what was drawn to make them
+    assert best.hyperparameters["loss_weights.slots"] == chosen[int(best.run_id)][0]
+    assert trainer.with_values(best.hyperparameters).args.learning_rate == chosen[int(best.run_id)][1]
     # the trainer itself is as it was, and can be trained
     assert all(torch.equal(each, before[name]) for name, each in trainer.model.state_dict().items())
     assert trainer.args.learning_rate == 1e-3
