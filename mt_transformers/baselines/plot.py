@@ -61,7 +61,11 @@ def _draw_changes(axes: Axes, report: BaselineReport) -> None:
     axes.set_yticks(range(len(report.comparisons)), [_label(each) for each in report.comparisons])
     axes.invert_yaxis()
     mean, _ = mean_and_deviation([100 * each for each in report.mean_relative_changes])
-    axes.set(xlabel="relative change (%), above 0: better than alone", title=f"together against alone: {mean:+.1f} %")
+    median = 100 * report.median_relative_change
+    axes.set(
+        xlabel="relative change (%), above 0: better than alone",
+        title=f"together against alone: mean {mean:+.1f} %, median {median:+.1f} %",
+    )
 
 
 def _label(each: Comparison) -> str:

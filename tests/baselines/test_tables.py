@@ -123,7 +123,7 @@ def test_the_picture(left_out: list[Comparison], number: int, tmp_path: Path) ->
     ]
     widths = [bar.get_width() for bar in axes[0].patches]
     assert widths[:2] == pytest.approx([30.0, -50.0])
-    assert axes[0].get_title() == "together against alone: -13.3 %"
+    assert axes[0].get_title() == "together against alone: mean -13.3 %, median -10.0 %"
 
 
 def test_a_picture_needs_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
