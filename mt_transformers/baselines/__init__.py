@@ -10,6 +10,7 @@ from .plot import draw_report
 from .report import BaselineReport
 from .run_result import RunResult, train_run
 from .runs import BaselineRun
+from .saving import save_report
 from .tables import markdown_report, warnings_of
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "mean_relative_change",
     "measure_affinity",
     "run_baselines",
+    "save_report",
     "train_run",
     "warnings_of",
 ]

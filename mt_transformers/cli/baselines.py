@@ -11,13 +11,11 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
-_NAME = "baselines"
-
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        _NAME, help="train a recipe jointly and one task at a time, on the same rows, and compare"
+        "baselines", help="train a recipe jointly and one task at a time, on the same rows, and compare"
     )
     parser.add_argument("recipe", metavar="RECIPE", help="YAML file; any value can be set: --training.seed 1")
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds, from the recipe's on; default: 1")
@@ -29,12 +27,8 @@ def add_parser(commands: Any) -> None:
 def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from pathlib import Path
 
-    from transformers.utils import is_matplotlib_available
-
-    from ..baselines import draw_report, markdown_report, run_baselines, warnings_of
+    from ..baselines import markdown_report, run_baselines, save_report, warnings_of
     from ..training import load_recipe, read_recipe
-    from ..training.baseline_section import BASELINES_FILE, BASELINES_TABLES
-    from .files import open_whole
 
     loaded = load_recipe(read_recipe(arguments.recipe, overrides))
     is_main = loaded.arguments.process_index == 0
@@ -42,13 +36,9 @@ def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
     report = run_baselines(loaded, arguments.seeds, arguments.split, arguments.leave_one_out, announce)
     if not is_main:
         return
-    folder, text = Path(str(loaded.arguments.output_dir)), markdown_report(report)
-    report.save(folder / BASELINES_FILE)
-    with open_whole(folder / BASELINES_TABLES) as file:
-        file.write(text + "\n")
-    if is_matplotlib_available():
-        draw_report(report, folder / f"{_NAME}.png")
-    print(f"\n{text}\n", flush=True)
+    folder = Path(str(loaded.arguments.output_dir))
+    save_report(report, folder)
+    print(f"\n{markdown_report(report)}\n", flush=True)
     for warning in warnings_of(report):
         print(f"warning: {warning}", file=sys.stderr)
     print(f"Saved to {folder}")

@@ -15,9 +15,9 @@ from mt_transformers.baselines import (
     BaselineReport,
     BaselineRun,
     RunResult,
-    draw_report,
     markdown_report,
     run_baselines,
+    save_report,
     train_run,
     warnings_of,
 )
@@ -145,7 +145,7 @@ def _write(report: BaselineReport, rows: Sequence[Row], output: Path, command: s
     )
     with whole_file(output / "report.md") as unfinished:
         unfinished.write_text(text + "\n", encoding="utf-8")
-    draw_report(report, output / "baselines.png")
+    save_report(report, output)
     _draw(rows, output / "methods.png")
     return text
 

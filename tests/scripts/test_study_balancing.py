@@ -41,6 +41,8 @@ def test_methods_stand_beside_the_baselines(
     argv = ["--recipe", str(recipe), "--output", str(output), "--methods", "running_mean,per_row", "--seeds", "2"]
     assert main([*argv, "--split", "validation", "--training.seed", "5"]) == 0
     assert sorted(path.name for path in output.iterdir()) == [
+        "baselines.json",
+        "baselines.md",
         "baselines.png",
         "methods.png",
         *(f"multi-seed{seed}" for seed in (5, 6)),
