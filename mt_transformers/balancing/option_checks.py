@@ -1,13 +1,38 @@
-"""Checks of options that several methods of balancing have."""
+"""How a method and its options are given, and checks of options that several methods have."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InputError
 
-__all__ = ["check_fraction", "check_from_zero", "check_positive", "check_whole", "is_number"]
+__all__ = ["check_fraction", "check_from_zero", "check_positive", "check_whole", "is_number", "name_and_options"]
+
+
+def name_and_options(given: Any, where: str) -> tuple[str, dict[str, Any]]:
+    """
+    Read what a method is given as: its name, or a mapping with `name` and its options.
+
+    Args:
+        given (`str` or `Mapping[str, Any]`): What was given.
+        where (`str`): Where, for the message.
+
+    Returns:
+        `tuple[str, dict[str, Any]]`: The name, and the options, both unchecked.
+
+    Raises:
+        InputError: If it is neither.
+
+    Example:
+        >>> name_and_options("uw", "balancing"), name_and_options({"name": "dwa", "period": 9}, "balancing")
+        (('uw', {}), ('dwa', {'period': 9}))
+    """
+    values = {"name": given} if isinstance(given, str) else given
+    if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
+        raise InputError(f"{where}: expected a name, or a mapping with a 'name', found {given!r}.")
+    return values["name"], {key: value for key, value in values.items() if key != "name"}
 
 
 def is_number(value: Any) -> bool:

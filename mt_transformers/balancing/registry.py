@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import InputError, check_known
 from .aggregations import AGGREGATIONS, LEFT_OUT, CoordinateAggregation, GradientAggregation, make_aggregation
+from .option_checks import name_and_options
 from .weightings import WEIGHTINGS, LossWeighting, make_weighting
 
 __all__ = ["make_balancing"]
@@ -38,24 +39,23 @@ def make_balancing(
     """
     if given is None:
         return None
-    values = {"name": given} if isinstance(given, str) else given
-    if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
-        raise InputError(f"balancing: expected a name, or a mapping with a 'name', found {given!r}.")
-    name = values["name"]
+    name, options = name_and_options(given, "balancing")
     if name in WEIGHTINGS:
-        return make_weighting(values, heads)
+        return make_weighting(given, heads)
     if name not in LEFT_OUT:
         check_known([name], [*WEIGHTINGS, *AGGREGATIONS], "balancing", "method")
-    return _aggregation(values, heads, tasks)
+    return _aggregation(name, options, heads, tasks)
 
 
-def _aggregation(values: Mapping[str, Any], heads: Sequence[str], tasks: Sequence[str]) -> GradientAggregation:
-    between, at = values.get("between", "tasks"), values.get("at", "parameters")
-    where = f"balancing: {values['name']}"
+def _aggregation(
+    name: str, options: Mapping[str, Any], heads: Sequence[str], tasks: Sequence[str]
+) -> GradientAggregation:
+    between, at = options.get("between", "tasks"), options.get("at", "parameters")
+    where = f"balancing: {name}"
     check_known([between], ("tasks", "heads"), where, "between")
     check_known([at], ("parameters", "features"), where, "at")
-    own = {key: value for key, value in values.items() if key not in ("between", "at")}
-    method = make_aggregation(own, heads if between == "heads" else tasks)
+    own = {key: value for key, value in options.items() if key not in ("between", "at")}
+    method = make_aggregation({"name": name, **own}, heads if between == "heads" else tasks)
     method.between, method.at = between, at
     if at == "features" and between == "tasks":
         raise InputError(

@@ -8,6 +8,7 @@ from inspect import signature
 from typing import Any
 
 from ...errors import InputError, check_known
+from ..option_checks import name_and_options
 from .base import GradientAggregation
 
 __all__ = ["AGGREGATIONS", "LEFT_OUT", "make_aggregation"]
@@ -63,16 +64,12 @@ def make_aggregation(given: str | Mapping[str, Any], tasks: Sequence[str]) -> Gr
         >>> make_aggregation({"name": "cagrad", "c": 0.4}, ["pos", "ner"]).name
         'cagrad'
     """
-    values = {"name": given} if isinstance(given, str) else given
-    if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
-        raise InputError(f"balancing: expected a name, or a mapping with a 'name', found {given!r}.")
-    name = values["name"]
+    name, options = name_and_options(given, "balancing")
     if name in LEFT_OUT:
         raise InputError(f"balancing: {name!r} is not offered: {LEFT_OUT[name]}.")
     check_known([name], AGGREGATIONS, "balancing", "method")
     module, class_name = AGGREGATIONS[name].split(".")
     method: type[GradientAggregation] = getattr(import_module(f".{module}", __package__), class_name)
-    options = {key: value for key, value in values.items() if key != "name"}
     check_known(
         options, [each for each in signature(method).parameters if each != "tasks"], f"balancing: {name}", "option"
     )

@@ -8,6 +8,7 @@ from inspect import signature
 from typing import Any
 
 from ...errors import InputError, check_known
+from ..option_checks import name_and_options
 from .base import LossWeighting
 
 __all__ = ["WEIGHTINGS", "make_weighting"]
@@ -47,13 +48,9 @@ def make_weighting(given: str | Mapping[str, Any], heads: Sequence[str]) -> Loss
         >>> make_weighting({"name": "dwa", "temperature": 1.0}, ["intent", "slots"]).temperature
         1.0
     """
-    values = {"name": given} if isinstance(given, str) else given
-    if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
-        raise InputError(f"balancing: expected a name, or a mapping with a 'name', found {given!r}.")
-    name = values["name"]
+    name, options = name_and_options(given, "balancing")
     check_known([name], WEIGHTINGS, "balancing", "name")
     method: type[LossWeighting] = getattr(import_module(f".{name}", __package__), WEIGHTINGS[name])
-    options = {key: value for key, value in values.items() if key != "name"}
     known = [each.name for each in signature(method).parameters.values() if each.kind is each.KEYWORD_ONLY]
     check_known(options, known, f"balancing: {name}", "option")
     try:

@@ -7,6 +7,7 @@ from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
+from ...balancing.option_checks import name_and_options
 from ...errors import InputError, check_known
 from .base import Strategy
 from .combination import Combination
@@ -62,13 +63,9 @@ def make_strategy(given: str | Mapping[str, Any] | Strategy | Sequence[Any]) -> 
 
 
 def _make(given: Any) -> Strategy:
-    values = {"name": given} if isinstance(given, str) else given
-    if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
-        raise InputError(f"strategy: expected a name, or a mapping with a 'name', found {given!r}.")
-    name = values["name"]
+    name, options = name_and_options(given, "strategy")
     check_known([name], STRATEGIES, "strategy", "name")
     strategy: type[Strategy] = getattr(import_module(f".{name}", __package__), STRATEGIES[name])
-    options = {key: value for key, value in values.items() if key != "name"}
     check_known(options, [each.name for each in fields(strategy) if each.init], f"strategy {name!r}", "option")
     try:
         return strategy(**options)
