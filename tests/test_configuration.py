@@ -43,6 +43,7 @@ ALL_SET: dict[str, Any] = {
             "threshold": 0.75,
             "classifier_bias": False,
             "metrics": ["f1_micro"],
+            "f1_labels": ["yes"],
         },
         "slots": {
             "head_type": "token_classification",

@@ -16,8 +16,8 @@ from fixtures import HEADS
 from mt_transformers import MultiTaskModel
 from mt_transformers.errors import InputError
 from mt_transformers.modeling.initializer import initialize
-from mt_transformers.training import read_recipe
-from mt_transformers.training.run import build_trainer, load_recipe
+from mt_transformers.training import load_recipe, read_recipe
+from mt_transformers.training.run import build_trainer
 
 ZEROS = {"type": "zeros"}
 ONES = {"type": "ones"}
