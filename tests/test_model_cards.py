@@ -19,7 +19,11 @@ from mt_transformers.training.model_card import may_write
 
 ROOT = Path(__file__).resolve().parents[1]
 CARDS = sorted((ROOT / "model_cards").glob("*.md"))
-RECIPES = [Path(demo.__file__).with_name("recipe.yaml"), *(ROOT / "scripts" / "recipes").glob("*.yaml")]
+RECIPES = [
+    Path(demo.__file__).with_name("recipe.yaml"),
+    *(ROOT / "scripts" / "recipes").glob("*.yaml"),
+    *(ROOT / "scripts" / "studies").glob("*.yaml"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,8 @@ def test_a_card_says_what_its_metadata_say(path: Path) -> None:
     assert [(task, f"{head} {metric}", value) for task, head, metric, value in rows] == [
         (each.dataset_name, each.metric_name, f"{each.metric_value:.4f}") for each in results
     ]
-    assert {each.dataset_split for each in results} == {"validation", "test"}
+    # a study of few rows has no validation splits
+    assert {"test"} <= {each.dataset_split for each in results} <= {"validation", "test"}
     assert all(math.isfinite(each.metric_value) for each in results)
     assert not re.search(r"/(tmp|home|work|root)/", card.content)
 

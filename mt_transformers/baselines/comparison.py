@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from ..heads import HeadConfig
+from ..metrics.deviation import mean_and_deviation
 from ..training import LoadedRecipe
 from .run_result import RunResult
 from .runs import BaselineRun
@@ -60,6 +61,12 @@ class Comparison:
     def is_worse(self) -> bool:
         """Whether the head ends worse, in the mean over seeds, than it does without the other tasks."""
         return self.sign * fmean(self.differences) < 0
+
+    @property
+    def is_within_deviation(self) -> bool:
+        """Whether the mean difference is no larger than its deviation over seeds; False for one seed."""
+        mean, deviation = mean_and_deviation(self.differences)
+        return abs(mean) <= deviation
 
 
 def compare(

@@ -55,9 +55,15 @@ def warnings_of(report: BaselineReport) -> list[str]:
     """
     return [
         f"task {each.task!r}, head {each.head!r}: {each.metric} is {_mean(each.multi)} with the other tasks and "
-        f"{_mean(each.other)} alone: train it alone, or see what balancing does."
+        f"{_mean(each.other)} alone: {_advice(each)}"
         for each in report.worse
     ]
+
+
+def _advice(each: Comparison) -> str:
+    if each.is_within_deviation:
+        return "no more than seeds differ, and more of them would tell."
+    return "train it alone, or see what balancing does."
 
 
 def _cells(each: Comparison, report: BaselineReport) -> list[str]:

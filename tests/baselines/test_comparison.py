@@ -40,6 +40,21 @@ def test_lower_is_better_for_some() -> None:
     assert pair(other=(-0.5,), multi=(-0.25,)).relative_changes == [0.5]
 
 
+@pytest.mark.parametrize(
+    ("other", "multi", "expected"),
+    [
+        ((0.5,), (0.4,), False),
+        ((0.5, 0.5), (0.5, 0.4), True),
+        ((0.5, 0.5), (0.45, 0.4), False),
+        ((0.5, 0.5), (0.5, 0.5), True),
+    ],
+)
+def test_a_difference_within_that_of_the_seeds(
+    other: tuple[float, ...], multi: tuple[float, ...], expected: bool
+) -> None:
+    assert pair(other=other, multi=multi).is_within_deviation is expected
+
+
 def test_a_head_that_is_0_alone_does_not_count() -> None:
     nothing = pair(other=(0.0, 0.5), multi=(0.3, 0.5))
     assert math.isnan(nothing.relative_changes[0])

@@ -79,7 +79,12 @@ def test_one_seed_has_no_deviation() -> None:
 
 def test_heads_that_end_worse_are_named() -> None:
     assert warnings_of(report([])) == [
-        "task 'a', head 'slots': mse is 2.0000 ± 0.0000 with the other tasks and 1.5000 ± 0.7071 alone: train it "
+        "task 'a', head 'slots': mse is 2.0000 ± 0.0000 with the other tasks and 1.5000 ± 0.7071 alone: no more than "
+        "seeds differ, and more of them would tell."
+    ]
+    clear = Comparison(task="a", head="slots", metric="mse", sign=-1, other=(1.0, 1.0), multi=(2.0, 2.5))
+    assert warnings_of(BaselineReport(**{**vars(report([])), "comparisons": [INTENT, clear]})) == [
+        "task 'a', head 'slots': mse is 2.2500 ± 0.3536 with the other tasks and 1.0000 ± 0.0000 alone: train it "
         "alone, or see what balancing does."
     ]
 
