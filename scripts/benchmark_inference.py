@@ -23,6 +23,7 @@ from typing import Any
 
 from benchmarks.settings import Settings
 
+from mt_transformers.cli.exit_status import exit_status
 from mt_transformers.demo import find_backbone
 from mt_transformers.errors import InputError, check_known
 
@@ -122,16 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         `int`: Exit status: 0, or 2 for input that cannot be used, which one message on standard error explains.
     """
     arguments = make_parser().parse_args(argv)
-    try:
-        sections, settings = read_settings(arguments)
-        run(sections, settings, arguments.output_dir)
-    except InputError as error:
-        print(f"benchmark_inference: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("benchmark_inference: interrupted.", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status("benchmark_inference", lambda: run(*read_settings(arguments), arguments.output_dir))
 
 
 if __name__ == "__main__":

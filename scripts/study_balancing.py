@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from mt_transformers.cli.exit_status import exit_status
+
 RECIPE = Path(__file__).parent / "studies" / "tweeteval.yaml"
 
 
@@ -28,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv (`Sequence[str]`, *optional*): The arguments. Defaults to those of the process.
 
     Returns:
-        `int`: Exit status.
+        `int`: Exit status: 0, or 2 for input that cannot be used, which one message on standard error explains.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="where results are kept")
@@ -38,16 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--method-seeds", type=int, default=1, help="seeds of each method")
     parser.add_argument("--split", default="test", choices=("validation", "test"))
     given, overrides = parser.parse_known_args(argv)
-    # not before --help is answered
-    from mt_transformers.errors import InputError
+    command = f"python scripts/study_balancing.py {shlex.join(argv or sys.argv[1:])}"
 
-    try:
-        command = f"python scripts/study_balancing.py {shlex.join(argv or sys.argv[1:])}"
+    def study() -> None:
+        # not before --help is answered
         print(import_module("studies.balancing").run_study(given, overrides, command))
-    except InputError as error:
-        print(f"study_balancing: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return exit_status("study_balancing", study)
 
 
 if __name__ == "__main__":

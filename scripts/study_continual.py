@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from mt_transformers.cli.exit_status import exit_status
+
 STREAMS = {
     "clinc150": "sentence-transformers/all-MiniLM-L6-v2",
     "five_tasks": "sentence-transformers/all-MiniLM-L6-v2",
@@ -33,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv (`Sequence[str]`, *optional*): The arguments. Defaults to those of the process.
 
     Returns:
-        `int`: Exit status.
+        `int`: Exit status: 0, or 2 for input that cannot be used, which one message on standard error explains.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stream", choices=STREAMS)
@@ -50,21 +52,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--head-learning-rate", type=float, help="of the heads")
     given = parser.parse_args(argv)
     given.backbone = given.backbone or STREAMS[given.stream]
-    # not before --help is answered
-    from mt_transformers.errors import InputError
+    command = f"python scripts/study_continual.py {' '.join(argv or sys.argv[1:])}"
+    return exit_status("study_continual", lambda: _compare(given, command))
 
-    try:
-        study = import_module(f"studies.{given.stream}").make_study(given)
-        runs = import_module("studies.runs")
-        given.output.mkdir(parents=True, exist_ok=True)
-        runs.run_study(study, given.output)
-        command = f"python scripts/study_continual.py {' '.join(argv or sys.argv[1:])}"
-        runs.write_report(study, given.output, command)
-    except InputError as error:
-        print(f"study_continual: {error}", file=sys.stderr)
-        return 2
+
+def _compare(given: argparse.Namespace, command: str) -> None:
+    # not before --help is answered
+    study = import_module(f"studies.{given.stream}").make_study(given)
+    runs = import_module("studies.runs")
+    given.output.mkdir(parents=True, exist_ok=True)
+    runs.run_study(study, given.output)
+    runs.write_report(study, given.output, command)
     print((given.output / "report.md").read_text(encoding="utf-8"))
-    return 0
 
 
 if __name__ == "__main__":

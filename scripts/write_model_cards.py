@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mt_transformers import demo
+from mt_transformers.cli.exit_status import exit_status
 from mt_transformers.cli.train import train
 from mt_transformers.errors import InputError
 from mt_transformers.training import read_recipe
@@ -94,7 +95,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(exit_status("write_model_cards", lambda: main(sys.argv[1:])))

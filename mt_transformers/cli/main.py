@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from ..errors import InputError
 from ..version import __version__
 from . import affinity, baselines, demo, evaluate, export, plan, predict, search, serve, train
+from .exit_status import exit_status
 
 __all__ = ["main", "run"]
 
@@ -30,20 +31,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in _COMMANDS:
-        command.add_parser(commands)
+    for each in _COMMANDS:
+        each.add_parser(commands)
     arguments, overrides = parser.parse_known_args(argv)
-    try:
+
+    def command() -> None:
         if overrides and not arguments.takes_overrides:
             raise InputError(f"unknown argument(s): {' '.join(overrides)}.")
         arguments.run(arguments, overrides)
-    except InputError as error:
-        print(f"mt-transformers: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("mt-transformers: interrupted.", file=sys.stderr)
-        return 130
-    return 0
+
+    return exit_status("mt-transformers", command)
 
 
 def run() -> None:
