@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from ..whole_files import whole_file
+from ..pictures import literal, picture
 from .affinity import AffinityReport, Matrix
 
 __all__ = ["draw_affinity"]
@@ -23,23 +22,15 @@ def draw_affinity(report: AffinityReport, file: Path) -> None:
         file (`Path`): A `.png`, `.svg` or `.pdf` file; it appears whole or not at all.
 
     Raises:
-        InputError: If matplotlib is not installed.
+        InputError: See [`picture`].
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            f'{file} is drawn with matplotlib, which is not installed: pip install "mt_transformers[balancing]".'
-        ) from error
     side = 2.5 + 0.6 * len(report.names)
-    figure = Figure(figsize=(2 * side + 1, side), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _draw(left, report, report.cosines, "cosine of gradients", "{:.2f}", 1.0)
     # a few thousandths as a rule
     ahead = [[None if each is None else 1000 * each for each in row] for row in report.lookahead]
-    _draw(right, report, ahead, "a step for the row, on the column's loss (‰)", "{:.1f}", None)
-    with whole_file(file) as unfinished:
-        figure.savefig(unfinished, dpi=150, format=file.suffix[1:])
+    with picture(file, (2 * side + 1, side), "balancing") as figure:
+        left, right = figure.subplots(1, 2)
+        _draw(left, report, report.cosines, "cosine of gradients", "{:.2f}", 1.0)
+        _draw(right, report, ahead, "a step for the row, on the column's loss (‰)", "{:.1f}", None)
 
 
 def _draw(axes: Any, report: AffinityReport, matrix: Matrix, title: str, form: str, most: float | None) -> None:
@@ -57,6 +48,7 @@ def _draw(axes: Any, report: AffinityReport, matrix: Matrix, title: str, form: s
             color="white" if dark else "black",
             fontsize="small",
         )
-    axes.set_xticks(range(len(report.names)), report.names, rotation=45, ha="right")
-    axes.set_yticks(range(len(report.names)), report.names)
+    names = list(map(literal, report.names))
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axes.set_yticks(range(len(names)), names)
     axes.set_title(title)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError
 from ..metrics.deviation import mean_and_deviation
-from ..whole_files import whole_file
+from ..pictures import literal, picture
 from .comparison import Comparison
 from .report import BaselineReport
 
@@ -31,23 +30,15 @@ def draw_report(report: BaselineReport, file: Path) -> None:
         file (`Path`): A `.png`, `.svg` or `.pdf` file; it appears whole or not at all.
 
     Raises:
-        InputError: If matplotlib is not installed.
+        InputError: See [`picture`].
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            f'{file} is drawn with matplotlib, which is not installed: pip install "mt_transformers[balancing]".'
-        ) from error
     wide = bool(report.left_out)
     height = 1.6 + 0.4 * len(report.comparisons)
-    figure = Figure(figsize=(14 if wide else 7, height), layout="constrained")
-    axes = figure.subplots(1, 2 if wide else 1, squeeze=False)[0]
-    _draw_changes(axes[0], report)
-    if wide:
-        _draw_effects(axes[1], report)
-    with whole_file(file) as unfinished:
-        figure.savefig(unfinished, dpi=150, format=file.suffix[1:])
+    with picture(file, (14 if wide else 7, height), "balancing") as figure:
+        axes = figure.subplots(1, 2 if wide else 1, squeeze=False)[0]
+        _draw_changes(axes[0], report)
+        if wide:
+            _draw_effects(axes[1], report)
 
 
 def _draw_changes(axes: Axes, report: BaselineReport) -> None:
@@ -70,7 +61,7 @@ def _draw_changes(axes: Axes, report: BaselineReport) -> None:
 
 def _label(each: Comparison) -> str:
     name = each.task if each.task == each.head else f"{each.task} / {each.head}"
-    return f"{name} ({each.metric})"
+    return literal(f"{name} ({each.metric})")
 
 
 def _draw_effects(axes: Axes, report: BaselineReport) -> None:
@@ -80,7 +71,8 @@ def _draw_effects(axes: Axes, report: BaselineReport) -> None:
     image = axes.imshow(np.ma.masked_invalid(effects), cmap="RdBu", vmin=-largest, vmax=largest, aspect="auto")
     for row, column in zip(*np.nonzero(~np.isnan(effects)), strict=True):
         axes.text(column, row, f"{effects[row, column]:+.1f}", ha="center", va="center")
-    axes.set_xticks(range(len(tasks)), tasks, rotation=45, ha="right")
-    axes.set_yticks(range(len(tasks)), tasks)
+    names = list(map(literal, tasks))
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="trained with", title="relative change of a task (%)")
     axes.figure.colorbar(image, ax=axes)

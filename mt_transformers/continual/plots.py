@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError, check_known
 from ..metrics.deviation import mean_and_deviation
-from ..whole_files import whole_file
+from ..pictures import literal, picture
 from .measures import average_accuracy
 from .results import ContinualResults
 from .seeds import runs_by_strategy
@@ -22,11 +20,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
 
 __all__ = ["draw_curves", "draw_matrix"]
 
-_FORMATS = ("pdf", "png", "svg")
 _NUMBERED = 15
 """Experiences up to which the scores are written into the cells."""
 _NAMED = 40
@@ -65,7 +61,7 @@ def draw_matrix(results: ContinualResults, file: str | Path) -> None:
     count = len(results.experiences)
     side = min(max(0.5 * count, 2), 12)
     margin = _name_room(results.experiences)
-    with _picture(Path(file), (side + 1.8 + margin, side + 0.8 + margin)) as figure:
+    with picture(Path(file), (side + 1.8 + margin, side + 0.8 + margin), "continual") as figure:
         axes = figure.subplots()
         percent = 100 * results.matrix
         lowest = float(np.nanmin(percent, initial=0))
@@ -74,7 +70,7 @@ def draw_matrix(results: ContinualResults, file: str | Path) -> None:
         edges = np.arange(count + 1) - 0.5
         axes.step(edges, edges, where="post", color="#D55E00", linewidth=1.5)
         axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
-        axes.set(xlabel="score on", ylabel="after", title=_text(f"{results.strategy}, {results.scenario}"))
+        axes.set(xlabel="score on", ylabel="after", title=literal(f"{results.strategy}, {results.scenario}"))
         _name(axes.xaxis, results.experiences)
         _name(axes.yaxis, results.experiences)
         if count <= _NUMBERED:
@@ -115,11 +111,11 @@ def draw_curves(results: Sequence[ContinualResults], file: str | Path) -> None:
     count = len(first.experiences)
     names = first.experiences if same_order else [str(number + 1) for number in range(count)]
     size = (min(max(0.5 * count, 5), 10) + 2, max(3.5 + _name_room(names), 0.5 + 0.23 * len(runs)))
-    with _picture(Path(file), size) as figure:
+    with picture(Path(file), size, "continual") as figure:
         axes = figure.subplots()
         for (name, each), style in zip(runs.items(), _styles(list(runs)), strict=True):
             _draw_curve(axes, name, each, style)
-        axes.set(xlabel="after", ylabel="average accuracy (%)", title=_text(first.scenario))
+        axes.set(xlabel="after", ylabel="average accuracy (%)", title=literal(first.scenario))
         axes.set_xlim(-0.25, count - 0.75)
         axes.grid(alpha=0.3)
         _name(axes.xaxis, names)
@@ -149,7 +145,7 @@ def _draw_curve(axes: Axes, name: str, runs: Sequence[ContinualResults], style: 
     curves = np.stack([_curve(run) for run in runs])
     # (experiences,) each
     means, deviations = np.array([mean_and_deviation(column.tolist()) for column in curves.T]).T
-    label = _text(name) + (f" ({len(runs)} runs)" if len(runs) > 1 else "")
+    label = literal(name) + (f" ({len(runs)} runs)" if len(runs) > 1 else "")
     numbers = np.arange(len(means))
     axes.plot(
         numbers,
@@ -175,24 +171,6 @@ def _curve(run: ContinualResults) -> npt.NDArray[np.float64]:
     return np.full(count, curve[-1]) if np.isnan(curve[:-1]).all() else curve
 
 
-@contextmanager
-def _picture(file: Path, size: tuple[float, float]) -> Iterator[Figure]:
-    """A figure of a size (inches) that is written at the end; it is nobody's current one."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            f'pictures are drawn with matplotlib, which is not installed: pip install "mt_transformers[continual]" '
-            f"({error})."
-        ) from error
-    ending = file.suffix.removeprefix(".").lower()
-    check_known([ending], _FORMATS, str(file), "ending")
-    figure = Figure(figsize=size, layout="constrained")
-    yield figure
-    with whole_file(file) as unfinished:
-        figure.savefig(unfinished, format=ending, dpi=150)
-
-
 def _shown(names: Sequence[str]) -> list[str]:
     """Names as they stand along an axis: cut, and thinned out where there are very many."""
     step = math.ceil(len(names) / _NAMED)
@@ -208,12 +186,7 @@ def _name_room(names: Sequence[str]) -> float:
 def _name(axis: Axis, names: Sequence[str]) -> None:
     """Put the names along an axis; those below it are turned where they are long."""
     shown = _shown(names)
-    axis.set_ticks(range(0, len(names), math.ceil(len(names) / _NAMED)), [_text(name) for name in shown])
+    axis.set_ticks(range(0, len(names), math.ceil(len(names) / _NAMED)), [literal(name) for name in shown])
     if axis is axis.axes.xaxis and max(map(len, shown)) > 4:
         for label in axis.get_ticklabels():
             label.set(rotation=45 if len(shown) <= 8 else 90, ha="right", va="center", rotation_mode="anchor")
-
-
-def _text(name: str) -> str:
-    """A name as it is: between two dollar signs matplotlib would read a formula."""
-    return name.replace("$", r"\$")

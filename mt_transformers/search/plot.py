@@ -8,8 +8,8 @@ from textwrap import shorten
 from typing import Any
 
 from ..errors import InputError
+from ..pictures import literal, picture
 from ..training.search_space import Choices, Interval, SearchSpace
-from ..whole_files import whole_file
 from .records import SearchRecord, TrialRecord
 
 __all__ = ["draw_search"]
@@ -34,29 +34,21 @@ def draw_search(record: SearchRecord, space: SearchSpace, file: Path) -> None:
         file (`Path`): A `.png`, `.svg` or `.pdf` file; it appears whole or not at all.
 
     Raises:
-        InputError: If matplotlib is not installed, or no trial has a score.
+        InputError: If no trial has a score, or see [`picture`].
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            f'{file} is drawn with matplotlib, which is not installed: pip install "mt_transformers[search]".'
-        ) from error
     trials = record.ranked()
     if not trials:
         raise InputError(f"{file}: expected a trial with a score, found none.")
     columns = min(_COLUMNS, len(space))
     rows = math.ceil(len(space) / columns)
-    figure = Figure(figsize=(3.2 * columns, 2.6 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
-    for axes, (key, tried) in zip(panels, space.items(), strict=False):
-        _draw_panel(axes, key, tried, trials)
-    for axes in panels[len(space) :]:
-        axes.remove()
-    for axes in panels[::columns]:
-        axes.set_ylabel("eval_score")
-    with whole_file(file) as unfinished:
-        figure.savefig(unfinished, dpi=150, format=file.suffix[1:])
+    with picture(file, (3.2 * columns, 2.6 * rows), "search") as figure:
+        panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
+        for axes, (key, tried) in zip(panels, space.items(), strict=False):
+            _draw_panel(axes, key, tried, trials)
+        for axes in panels[len(space) :]:
+            axes.remove()
+        for axes in panels[::columns]:
+            axes.set_ylabel("eval_score")
 
 
 def _draw_panel(axes: Any, key: str, tried: Choices | Interval, trials: list[TrialRecord]) -> None:
@@ -64,10 +56,10 @@ def _draw_panel(axes: Any, key: str, tried: Choices | Interval, trials: list[Tri
     scores = [each.eval_score for each in trials]
     axes.scatter(places, scores, s=18, color="tab:gray")
     axes.scatter(places[:1], scores[:1], s=60, color="tab:red", marker="*")
-    axes.set_title(_plain(key), fontsize="small")
+    axes.set_title(literal(key), fontsize="small")
     axes.tick_params(labelsize="small")
     if isinstance(tried, Choices):
-        names = [_plain(shorten(str(each), _NAME_WIDTH, placeholder="...")) for each in tried.values]
+        names = [literal(shorten(str(each), _NAME_WIDTH, placeholder="...")) for each in tried.values]
         axes.set_xticks(range(len(names)), names)
         axes.margins(x=0.2)
         return
@@ -82,8 +74,3 @@ def _draw_panel(axes: Any, key: str, tried: Choices | Interval, trials: list[Tri
     else:
         margin = _MARGIN * (ends[1] - ends[0])
         axes.set_xlim(ends[0] - margin, ends[1] + margin)
-
-
-def _plain(text: str) -> str:
-    """A text without formulas, which a dollar sign would begin."""
-    return text.replace("$", r"\$")

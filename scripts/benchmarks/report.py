@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import Any
 import torch
 
 from mt_transformers import __version__
+from mt_transformers.pictures import picture
+from mt_transformers.whole_files import whole_file
 
 from .measure import Measure
 
@@ -107,7 +109,6 @@ def write_report(
     Returns:
         `dict[str, Any]`: What stands in `benchmark.json`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     report = {
         "versions": versions(),
         "machine": machine(device),
@@ -115,10 +116,10 @@ def write_report(
         "measures": [each.to_dict() for each in measures],
         "skipped": dict(skipped),
     }
-    writers: dict[str, Callable[[Path], object]] = {
-        "benchmark.json": lambda file: file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8"),
-        "benchmark.md": lambda file: file.write_text(to_markdown(report), encoding="utf-8"),
-    }
+    with whole_file(folder / "benchmark.json") as file:
+        file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    with whole_file(folder / "benchmark.md") as file:
+        file.write_text(to_markdown(report), encoding="utf-8")
     points = {
         int(found[1]): each
         for each in measures
@@ -127,28 +128,20 @@ def write_report(
     if points and find_spec("matplotlib") is None:
         print(NO_MATPLOTLIB, file=sys.stderr)
     elif points:
-        writers["heads.png"] = lambda file: _draw(points, file)
-    for name, write in writers.items():
-        unfinished = folder / f".{os.getpid()}.{name}"
-        try:
-            write(unfinished)
-            os.replace(unfinished, folder / name)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        _draw(points, folder / "heads.png")
     return report
 
 
 def _draw(points: Mapping[int, Measure], file: Path) -> None:
     """Step time over the number of heads: the median as a line, lowest to highest as a band."""
-    from matplotlib.figure import Figure
-
     counts = sorted(points)
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.fill_between(counts, *zip(*(points[count].spread for count in counts), strict=True), alpha=0.3)
-    axes.plot(counts, [points[count].median for count in counts], marker="o")
-    axes.set(xscale="log", xticks=counts, xticklabels=counts, xlabel="heads of the model, two of them in each batch")
-    axes.minorticks_off()
-    axes.set_ylabel("milliseconds a step")
-    axes.set_ylim(bottom=0)
-    figure.savefig(file, dpi=150)
+    with picture(file, (6, 4), "benchmark") as figure:
+        axes = figure.subplots()
+        axes.fill_between(counts, *zip(*(points[count].spread for count in counts), strict=True), alpha=0.3)
+        axes.plot(counts, [points[count].median for count in counts], marker="o")
+        axes.set(
+            xscale="log", xticks=counts, xticklabels=counts, xlabel="heads of the model, two of them in each batch"
+        )
+        axes.minorticks_off()
+        axes.set_ylabel("milliseconds a step")
+        axes.set_ylim(bottom=0)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from mt_transformers.baselines import (
     BaselineReport,
@@ -24,6 +23,7 @@ from mt_transformers.baselines import (
 from mt_transformers.baselines.comparison import Comparison, mean_relative_change
 from mt_transformers.errors import InputError
 from mt_transformers.metrics.deviation import mean_and_deviation
+from mt_transformers.pictures import picture
 from mt_transformers.training import LoadedRecipe, load_recipe, read_recipe
 from mt_transformers.training.balancing_checks import check_balancing
 from mt_transformers.training.recipe_loading import with_training
@@ -170,15 +170,13 @@ def _percent(values: np.ndarray) -> str:
 
 def _draw(rows: Sequence[Row], file: Path) -> None:
     """Draw what each method gains or loses against a model for each task, a dot a seed."""
-    figure = Figure(figsize=(7, 1.2 + 0.4 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    for place, row in enumerate(rows[1:]):
-        changes = [100 * change for change in row.changes]
-        axes.barh(place, np.mean(changes), color="#0072B2", alpha=0.6)
-        axes.plot(changes, [place] * len(changes), "o", color="#0072B2", markersize=4)
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(rows) - 1), [row.name for row in rows[1:]])
-    axes.invert_yaxis()
-    axes.set(xlabel="mean relative change against a model for each task (%)")
-    with whole_file(file) as unfinished:
-        figure.savefig(unfinished, dpi=150, format="png")
+    with picture(file, (7, 1.2 + 0.4 * len(rows)), "balancing") as figure:
+        axes = figure.subplots()
+        for place, row in enumerate(rows[1:]):
+            changes = [100 * change for change in row.changes]
+            axes.barh(place, np.mean(changes), color="#0072B2", alpha=0.6)
+            axes.plot(changes, [place] * len(changes), "o", color="#0072B2", markersize=4)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_yticks(range(len(rows) - 1), [row.name for row in rows[1:]])
+        axes.invert_yaxis()
+        axes.set(xlabel="mean relative change against a model for each task (%)")

@@ -198,31 +198,6 @@ def test_other_endings_are_written_as_they_say_or_refused(tmp_path: Path) -> Non
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@needs_matplotlib
-def test_nothing_is_left_where_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from matplotlib.figure import Figure
-
-    draw_matrix(run("er", 2), tmp_path / "matrix.png")
-    before = (tmp_path / "matrix.png").read_bytes()
-
-    def break_off(figure: Figure, file: Path, **kwargs: Any) -> None:
-        file.write_bytes(b"half")
-        raise OSError("no space left")
-
-    monkeypatch.setattr(Figure, "savefig", break_off)
-    with pytest.raises(InputError, match=r"matrix.png: cannot be written: no space left"):
-        draw_matrix(run("er", 3), tmp_path / "matrix.png")
-    assert [file.name for file in tmp_path.iterdir()] == ["matrix.png"]
-    assert (tmp_path / "matrix.png").read_bytes() == before
-
-
-@needs_matplotlib
-def test_no_figure_becomes_the_current_one(tmp_path: Path) -> None:
-    pyplot = sys.modules.get("matplotlib.pyplot")
-    draw_matrix(run("er", 2), tmp_path / "matrix.png")
-    assert sys.modules.get("matplotlib.pyplot") is pyplot
-
-
 def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     for draw in (lambda file: draw_matrix(run("er", 2), file), lambda file: draw_curves([run("er", 2)], file)):
