@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from launching import spare_imports
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
@@ -55,6 +57,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for mark, skip in skips.items():
             if item.get_closest_marker(mark) is not None:
                 item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def imports() -> None:
+    """What is imported by now costs the tests of a file no garbage collection."""
+    spare_imports()
 
 
 @pytest.fixture(autouse=True)

@@ -25,6 +25,7 @@ from transformers import TrainerCallback
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fixtures import INTENTS, MOODS, SLOTS, tiny_model, tiny_tokenizer, two_tasks
+from launching import spare_imports
 from mt_transformers import Mixture, MultiTaskTrainer, MultiTaskTrainingArguments, Task
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -136,4 +137,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    spare_imports()
     main()

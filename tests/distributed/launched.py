@@ -26,7 +26,7 @@ from fixtures import (
     tiny_tokenizer,
     two_tasks,
 )
-from launching import leave
+from launching import leave, spare_imports
 from mt_transformers import Mixture, MultiTaskTrainer, MultiTaskTrainingArguments, Task
 
 RUNS: dict[str, dict[str, Any]] = {
@@ -292,5 +292,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    spare_imports()
     main()
     leave()

@@ -13,7 +13,7 @@ from peft import LoraConfig
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fixtures import INTENTS, MOODS, SLOTS, tiny_bert_config, tiny_model, tiny_tokenizer, two_tasks
-from launching import leave
+from launching import leave, spare_imports
 from mt_transformers import Mixture, MultiTaskTrainer, MultiTaskTrainingArguments
 from mt_transformers.modeling import add_task_adapters, get_peft_model
 
@@ -85,5 +85,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    spare_imports()
     main()
     leave()

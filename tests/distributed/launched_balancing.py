@@ -12,7 +12,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fixtures import TASK_HEADS, tiny_bert_config, tiny_model, tiny_tokenizer, two_tasks
-from launching import leave
+from launching import leave, spare_imports
 from mt_transformers import MultiTaskTrainer, MultiTaskTrainingArguments
 from mt_transformers.balancing.aggregations import AGGREGATIONS
 from mt_transformers.balancing.weightings import WEIGHTINGS
@@ -76,6 +76,7 @@ def train(name: str, accumulated: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    spare_imports()
     for method in METHODS:
         train(method, 1, Path(sys.argv[1]))
     if torch.distributed.is_initialized():

@@ -10,7 +10,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from launching import leave
+from launching import leave, spare_imports
 from mt_transformers.baselines import measure_affinity, run_baselines
 from mt_transformers.training import LoadedRecipe, load_recipe, read_recipe
 
@@ -38,6 +38,7 @@ def compare(recipe: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    spare_imports()
     compare(sys.argv[1], Path(sys.argv[2]))
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

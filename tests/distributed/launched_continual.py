@@ -14,7 +14,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from continual_streams import class_stream, head_stream, make_continual
-from launching import leave
+from launching import leave, spare_imports
 from mt_transformers.continual.trainer import ContinualTrainer
 
 STREAMS = {"classes": class_stream, "heads": head_stream}
@@ -91,5 +91,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    spare_imports()
     main()
     leave()

@@ -25,7 +25,7 @@ from launched import _CHECKPOINTING as CHECKPOINTING
 from launched import pairs
 
 from fixtures import INTENTS, MOODS, SLOTS, tiny_bert_config, tiny_model, tiny_tokenizer, two_tasks
-from launching import leave
+from launching import leave, spare_imports
 from mt_transformers import Mixture, MultiTaskModel, MultiTaskTrainer, MultiTaskTrainingArguments, Task
 
 RUNS: dict[str, dict[str, Any]] = {
@@ -265,5 +265,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    spare_imports()
     main()
     leave()

@@ -12,7 +12,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from continual_streams import class_stream, head_stream, make_continual
-from launching import leave
+from launching import leave, spare_imports
 
 STRATEGIES: dict[str, Any] = {
     # 5 rows for two processes, of which the first one has one more
@@ -59,6 +59,7 @@ def train(name: str, kind: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    spare_imports()
     for strategy, scenario in RUNS:
         train(strategy, scenario, Path(sys.argv[1]))
     if torch.distributed.is_initialized():

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fixtures import INTENTS, MOODS, SLOTS, tiny_bert_config, tiny_model, tiny_tokenizer, two_tasks
-from launching import leave
+from launching import leave, spare_imports
 from mt_transformers import Mixture, MultiTaskTrainer, MultiTaskTrainingArguments, Task
 
 PROCESSES = 2
@@ -155,5 +155,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    spare_imports()
     main()
     leave()
