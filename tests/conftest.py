@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import find, settings
+from hypothesis.strategies import booleans
 
 from launching import spare_imports
 
@@ -57,6 +58,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for mark, skip in skips.items():
             if item.get_closest_marker(mark) is not None:
                 item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def hypothesis_begins() -> None:
+    """Hypothesis asks the garbage collector, once, who holds its random numbers: before it is spared the answer."""
+    find(booleans(), lambda _: True)
 
 
 @pytest.fixture(autouse=True, scope="module")
