@@ -62,7 +62,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True, scope="session")
 def hypothesis_begins() -> None:
-    """Hypothesis asks the garbage collector, once, who holds its random numbers: before it is spared the answer."""
+    """Let hypothesis ask the garbage collector who holds its random numbers, which is not found once it is frozen."""
     find(booleans(), lambda _: True)
 
 
